@@ -1,0 +1,1 @@
+export { DiffusionPipeError } from './core/errors.ts';
