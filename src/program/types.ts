@@ -1,5 +1,8 @@
 /** @file Programs: everything each device does, in order, as plain data (JSON) beside the graphs it names. */
 import type { DType, Shape, TypeShape } from '../core/tensor.ts';
+import type { Action } from '../plan/schedules/types.ts';
+
+export type { Action } from '../plan/schedules/types.ts';
 
 export type DeviceId = number & { readonly __brand: 'DeviceId' };
 /** A named value on one device. The same name on two devices is two slots. */
@@ -12,13 +15,6 @@ export type ChannelId = string & { readonly __brand: 'ChannelId' };
 export type GroupId = string & { readonly __brand: 'GroupId' };
 /** The flat buffers of one stage's trained parameters on one device. */
 export type BankId = string & { readonly __brand: 'BankId' };
-
-/** What a `run` is for, in PyTorch's schedule grammar: `0F3` is the forward of stage 0 on micro-batch 3; I and W are B in two parts. */
-export interface Action {
-	readonly stage: number;
-	readonly kind: 'F' | 'B' | 'I' | 'W';
-	readonly micro: number;
-}
 
 export type Instruction =
 	/** Samples [from, to) of the iteration's host tensor `source` into a new slot; a source without samples (hyperparameters) has from = to = 0: all of it. */
