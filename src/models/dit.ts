@@ -1,0 +1,154 @@
+/**
+ * @file DiTTransformer2DModel: the class-conditional diffusion transformer (Peebles & Xie, 2212.09748), names and config as diffusers.
+ * Legend: B batch, H and W latent rows and columns, T tokens, C model width, P patch size.
+ */
+import type { GraphBuilder } from '../graph/builder.ts';
+import type { Value } from '../graph/types.ts';
+import { attention } from '../nn/attention.ts';
+import type { Chain, Layer } from '../nn/chain.ts';
+import type { Init, LayerContext } from '../nn/context.ts';
+import { embedding, linear } from '../nn/linear.ts';
+import { positionSinusoid2d, silu, timestepMlp, timestepSinusoid } from '../nn/embeddings.ts';
+import { modulatedNorm } from '../nn/norm.ts';
+import { patchEmbed, unpatchify } from '../nn/patch.ts';
+import { type OptionsOf, readConfig } from './config.ts';
+
+export interface DiTConfig {
+	num_attention_heads: number;
+	attention_head_dim: number;
+	in_channels: number;
+	out_channels: number | null;
+	num_layers: number;
+	dropout: number;
+	norm_num_groups: number;
+	attention_bias: boolean;
+	sample_size: number;
+	patch_size: number;
+	activation_fn: 'gelu-approximate' | 'gelu';
+	num_embeds_ada_norm: number | null;
+	upcast_attention: boolean;
+	norm_type: 'ada_norm_zero';
+	norm_elementwise_affine: boolean;
+	norm_eps: number;
+}
+
+const options: OptionsOf<DiTConfig> = {
+	num_attention_heads: { kind: 'number', default: 16 },
+	attention_head_dim: { kind: 'number', default: 72 },
+	in_channels: { kind: 'number', default: 4 },
+	out_channels: { kind: 'number', default: null },
+	num_layers: { kind: 'number', default: 28 },
+	dropout: { kind: 'only', values: [0], default: 0 },
+	norm_num_groups: { kind: 'any', default: 32 },
+	attention_bias: { kind: 'boolean', default: true },
+	sample_size: { kind: 'number', default: 32 },
+	patch_size: { kind: 'number', default: 2 },
+	activation_fn: { kind: 'only', values: ['gelu-approximate', 'gelu'], default: 'gelu-approximate' },
+	num_embeds_ada_norm: { kind: 'number', default: 1000 },
+	upcast_attention: { kind: 'any', default: false },
+	norm_type: { kind: 'only', values: ['ada_norm_zero'], default: 'ada_norm_zero' },
+	norm_elementwise_affine: { kind: 'only', values: [false], default: false },
+	norm_eps: { kind: 'number', default: 1e-5 },
+};
+
+/** Checks a `config.json` of DiTTransformer2DModel and fills defaults in. */
+export function readDiTConfig(raw: unknown, place?: string): DiTConfig {
+	return readConfig<DiTConfig>('DiTTransformer2DModel', raw, options, place);
+}
+
+const zeros: Init = { kind: 'zeros' };
+const small: Init = { kind: 'normal', std: 0.02 };
+
+function xavier(fanIn: number, fanOut: number): { weightInit: Init; biasInit: Init } {
+	return { weightInit: { kind: 'xavier_uniform', fanIn, fanOut }, biasInit: zeros };
+}
+
+/**
+ * hidden_states [B, in_channels, H, W], timestep [B] (float32), class_labels [B] (int64, num_embeds_ada_norm = no class)
+ * to sample [B, out_channels, H, W]. One layer per block, and the patch embedding and output as layers of their own.
+ */
+export function ditChain(config: DiTConfig): Chain {
+	const { num_attention_heads: heads, attention_head_dim: headDim, in_channels, sample_size, patch_size: P } = config;
+	const width = heads * headDim;
+	const outChannels = config.out_channels ?? in_channels;
+	const side = Math.floor(sample_size / P);
+	const classes = config.num_embeds_ada_norm ?? 1000;
+	const embed: Layer = {
+		name: 'pos_embed',
+		build(ctx, live) {
+			const x_BCHW = live.get('hidden_states');
+			const tokens_BTC = ctx.at('proj', (c) => patchEmbed(c, x_BCHW, width, P));
+			live.set('hidden', ctx.g.add(tokens_BTC, ctx.g.constant(positionSinusoid2d(width, side, side))));
+		},
+	};
+	const blocks = Array.from({ length: config.num_layers }, (_, i): Layer => ({
+		name: `transformer_blocks.${i}`,
+		build(ctx, live) {
+			const { g } = ctx;
+			const emb_BC = ctx.at('norm1', (n) => n.at('emb', (c) => combinedEmbedding(c, live.get('timestep'), live.get('class_labels'), width, classes)));
+			// The output layer is conditioned on the first block's embedding.
+			if (i === 0) live.set('conditioning', emb_BC);
+			const mod_B6C = ctx.at('norm1', (n) => n.at('linear', (c) => linear(c, silu(g, emb_BC), 6 * width, { weightInit: zeros, biasInit: zeros })));
+			const [shiftMsa, scaleMsa, gateMsa, shiftMlp, scaleMlp, gateMlp] = chunk(g, mod_B6C, 6) as [Value, Value, Value, Value, Value, Value];
+			const x_BTC = live.get('hidden');
+			const attended = ctx.at('attn1', (c) => selfAttention(c, modulatedNorm(g, x_BTC, scaleMsa, shiftMsa, 1e-6), heads, config.attention_bias));
+			const h_BTC = g.add(x_BTC, g.mul(gateMsa, attended));
+			const fed = ctx.at('ff', (c) => feedForward(c, modulatedNorm(g, h_BTC, scaleMlp, shiftMlp, config.norm_eps), config.activation_fn));
+			live.set('hidden', g.add(h_BTC, g.mul(gateMlp, fed)));
+		},
+	}));
+	const out: Layer = {
+		name: 'proj_out',
+		path: '',
+		build(ctx, live) {
+			const { g } = ctx;
+			const options = { weightInit: zeros, biasInit: zeros };
+			const mod_B2C = ctx.at('proj_out_1', (c) => linear(c, silu(g, live.get('conditioning')), 2 * width, options));
+			const [shift, scale] = chunk(g, mod_B2C, 2) as [Value, Value];
+			const y_BTC = modulatedNorm(g, live.get('hidden'), scale, shift, 1e-6);
+			const patches = ctx.at('proj_out_2', (c) => linear(c, y_BTC, P * P * outChannels, options));
+			live.set('sample', unpatchify(g, patches, side, side, P, outChannels));
+		},
+	};
+	return {
+		name: 'DiTTransformer2DModel',
+		inputs: {
+			hidden_states: { dtype: 'float32', shape: [in_channels, sample_size, sample_size] },
+			timestep: { dtype: 'float32', shape: [] },
+			class_labels: { dtype: 'int64', shape: [] },
+		},
+		layers: [embed, ...blocks, out],
+		outputs: ['sample'],
+	};
+}
+
+/** Cuts [B, n * C] into n pieces [B, 1, C] that broadcast over tokens. */
+function chunk(g: GraphBuilder, x: Value, n: number): readonly Value[] {
+	const [batch, width] = x.shape as [number, number];
+	const x_B1W = g.reshape(x, [batch, 1, width]);
+	return g.split(x_B1W, new Array<number>(n).fill(width / n), 2);
+}
+
+/** `CombinedTimestepLabelEmbeddings`: timestep MLP plus class table (one row more than classes, for dropped labels). */
+function combinedEmbedding(ctx: LayerContext, timestep_B: Value, labels_B: Value, width: number, classes: number): Value {
+	const { g } = ctx;
+	const sinusoid = timestepSinusoid(g, timestep_B, 256, { flipSinToCos: true, downscaleFreqShift: 1 });
+	const time = ctx.at('timestep_embedder', (c) => timestepMlp(c, sinusoid, width, small));
+	const label = ctx.at('class_embedder', (c) => c.at('embedding_table', (t) => embedding(t, labels_B, classes + 1, width, small)));
+	return g.add(time, label);
+}
+
+function selfAttention(ctx: LayerContext, x_BTC: Value, heads: number, bias: boolean): Value {
+	const width = x_BTC.shape.at(-1)!;
+	const project = (name: string, x: Value, withBias: boolean) => ctx.at(name, (c) => linear(c, x, width, { bias: withBias, ...xavier(width, width) }));
+	const mixed = attention(ctx.g, project('to_q', x_BTC, bias), project('to_k', x_BTC, bias), project('to_v', x_BTC, bias), heads);
+	return ctx.at('to_out', (c) => c.at('0', (o) => linear(o, mixed, width, xavier(width, width))));
+}
+
+function feedForward(ctx: LayerContext, x_BTC: Value, activation: DiTConfig['activation_fn']): Value {
+	const width = x_BTC.shape.at(-1)!;
+	const inner = 4 * width;
+	const hidden = ctx.at('net.0.proj', (c) => linear(c, x_BTC, inner, xavier(width, inner)));
+	const active = ctx.g.gelu(hidden, activation === 'gelu' ? 'none' : 'tanh');
+	return ctx.at('net.2', (c) => linear(c, active, width, xavier(inner, width)));
+}

@@ -1,0 +1,60 @@
+/** @file What layers are written against: a graph builder, a parameter path, and declared parameters. */
+import { DiffusionPipeError } from '../core/errors.ts';
+import { sameShape, type Shape } from '../core/tensor.ts';
+import type { GraphBuilder } from '../graph/builder.ts';
+import type { Value } from '../graph/types.ts';
+
+/** How a parameter starts. `fan` counts are of the weight seen as a matrix [out, in]. */
+export type Init =
+	| { readonly kind: 'zeros' }
+	| { readonly kind: 'ones' }
+	| { readonly kind: 'normal'; readonly std: number }
+	/** Uniform in [-bound, bound]. */
+	| { readonly kind: 'uniform'; readonly bound: number }
+	/** Glorot: uniform with bound sqrt(6 / (fanIn + fanOut)). */
+	| { readonly kind: 'xavier_uniform'; readonly fanIn: number; readonly fanOut: number };
+
+/** A trained tensor, under the name the published checkpoints use. */
+export interface Parameter {
+	readonly name: string;
+	readonly shape: Shape;
+	readonly init: Init;
+}
+
+/** The surroundings of a layer being built. `at` descends the parameter path, which is also the path of its nodes. */
+export interface LayerContext {
+	readonly g: GraphBuilder;
+	readonly path: string;
+	/** The parameter `path.name`; asking twice gives the same value. */
+	param(name: string, shape: Shape, init: Init): Value;
+	at<T>(name: string, body: (ctx: LayerContext) => T): T;
+}
+
+/** A context that declares parameters as inputs of `g` and notes them in `parameters`. */
+export function createContext(g: GraphBuilder, parameters: Map<string, Parameter>): LayerContext {
+	const values = new Map<string, Value>();
+	const make = (path: string): LayerContext => ({
+		g,
+		path,
+		param(name, shape, init) {
+			const full = path === '' ? name : `${path}.${name}`;
+			const known = values.get(full);
+			if (known) {
+				if (!sameShape(known.shape, shape)) {
+					throw new DiffusionPipeError('graph', 'a parameter is used with two shapes', {
+						place: full,
+						expected: `[${known.shape.join(',')}]`,
+						found: `[${shape.join(',')}]`,
+					});
+				}
+				return known;
+			}
+			parameters.set(full, { name: full, shape, init });
+			const value = g.input(full, 'float32', shape);
+			values.set(full, value);
+			return value;
+		},
+		at: (name, body) => g.scope(name, () => body(make(path === '' ? name : `${path}.${name}`))),
+	});
+	return make('');
+}

@@ -1,0 +1,30 @@
+/** @file Linear layers and embedding tables, with parameter names and layouts as PyTorch saves them. */
+import type { Value } from '../graph/types.ts';
+import type { Init, LayerContext } from './context.ts';
+
+export interface LinearOptions {
+	readonly bias?: boolean;
+	readonly weightInit?: Init;
+	readonly biasInit?: Init;
+}
+
+/** PyTorch's default start of a linear or convolution weight: uniform with bound 1 / sqrt(fan in). */
+export function defaultInit(fanIn: number): Init {
+	return { kind: 'uniform', bound: 1 / Math.sqrt(fanIn) };
+}
+
+/** x [..., in] to [..., out] with `weight` [out, in] and `bias` [out]. */
+export function linear(ctx: LayerContext, x: Value, out: number, { bias = true, weightInit, biasInit }: LinearOptions = {}): Value {
+	const { g } = ctx;
+	const inner = x.shape.at(-1)!;
+	const weight_OI = ctx.param('weight', [out, inner], weightInit ?? defaultInit(inner));
+	const bias_O = bias ? ctx.param('bias', [out], biasInit ?? defaultInit(inner)) : undefined;
+	const x_NI = x.shape.length === 2 ? x : g.reshape(x, [-1, inner]);
+	const y_NO = g.gemm(x_NI, weight_OI, bias_O, { transB: true });
+	return x.shape.length === 2 ? y_NO : g.reshape(y_NO, [...x.shape.slice(0, -1), out]);
+}
+
+/** Rows of `weight` [count, width] chosen by int64 `indices` [...]: [..., width]. */
+export function embedding(ctx: LayerContext, indices: Value, count: number, width: number, init: Init = { kind: 'normal', std: 1 }): Value {
+	return ctx.g.gather(ctx.param('weight', [count, width], init), indices, 0);
+}

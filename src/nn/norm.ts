@@ -1,0 +1,17 @@
+/** @file Normalisation layers. */
+import { tensor } from '../core/tensor.ts';
+import type { GraphBuilder } from '../graph/builder.ts';
+import type { Value } from '../graph/types.ts';
+
+/** Layer norm over the last axis without trained scale or shift. */
+export function plainNorm(g: GraphBuilder, x: Value, epsilon: number): Value {
+	const width = x.shape.at(-1)!;
+	const ones = g.constant(tensor(x.dtype, [width], new Array<number>(width).fill(1)));
+	return g.layerNorm(x, ones, undefined, epsilon).y;
+}
+
+/** norm(x) * (1 + scale) + shift, for x [B,T,C] and scale, shift [B,1,C] (adaptive layer norm). */
+export function modulatedNorm(g: GraphBuilder, x: Value, scale: Value, shift: Value, epsilon: number): Value {
+	// As Mul and Add: ONNX Runtime's layer norm takes scale [B,1,C] too, but was measured 2.3 times slower that way.
+	return g.add(g.mul(plainNorm(g, x, epsilon), g.add(scale, 1)), shift);
+}

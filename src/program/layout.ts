@@ -1,0 +1,30 @@
+/** @file How a stage's parameters lie in its flat bank. */
+import { sizeOf } from '../core/tensor.ts';
+import type { Parameter } from '../nn/context.ts';
+import { type BankId, bankId } from './types.ts';
+
+/** Elements one optimiser call works on: its five arrays of this length stay in a core's second-level cache. */
+export const bankChunk = 32768;
+
+/** A parameter's place in its bank. */
+export interface LaidParameter extends Parameter {
+	readonly offset: number;
+}
+
+export interface BankLayout {
+	readonly bank: BankId;
+	/** Elements, padded to whole chunks; the padding stays zero. */
+	readonly size: number;
+	readonly parameters: readonly LaidParameter[];
+}
+
+/** Lays parameters one after another, each from a multiple of 16 elements (64 bytes). */
+export function layoutBank(name: string, parameters: readonly Parameter[]): BankLayout {
+	let offset = 0;
+	const laid = parameters.map((p) => {
+		const at = offset;
+		offset += Math.ceil(sizeOf(p.shape) / 16) * 16;
+		return { ...p, offset: at };
+	});
+	return { bank: bankId(name), size: Math.ceil(Math.max(offset, 1) / bankChunk) * bankChunk, parameters: laid };
+}

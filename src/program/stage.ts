@@ -1,0 +1,133 @@
+/** @file One stage of a training pipeline: its forward and backward graphs, ready for slots. */
+import { createBuilder } from '../graph/builder.ts';
+import { checkGraph } from '../graph/check.ts';
+import { type Differentiated, differentiate, gradName } from '../graph/differentiate.ts';
+import { isFloat } from '../graph/ops/shared.ts';
+import { simplify } from '../graph/passes/index.ts';
+import type { Recompute } from '../graph/saved.ts';
+import type { Graph, Node, Value, ValueName } from '../graph/types.ts';
+import { type ChainTrace, type StageGraph, stageGraph } from '../nn/chain.ts';
+
+/** A stage with its derivative. Ids are live ids of the chain. */
+export interface TrainingStage {
+	readonly stage: StageGraph;
+	readonly forward: Graph;
+	/** Undefined when nothing in the stage is trained and nothing before it either. */
+	readonly backward: Graph | undefined;
+	/** [live id, forward graph output to send]: differs from the stage's own output where that one is also saved. */
+	readonly sends: readonly (readonly [string, ValueName])[];
+	/** Forward values the backward graph reads: graph inputs and inner values. */
+	readonly saved: readonly ValueName[];
+	/** Ids received here whose gradient this stage gives back, with the backward graph's output. */
+	readonly inputGrads: readonly (readonly [string, ValueName])[];
+	/** Ids sent on whose gradient comes back, with the backward graph's input. */
+	readonly outputGrads: readonly (readonly [string, ValueName])[];
+	/** Parameters that get a gradient: [name, accumulator input, output]. */
+	readonly weightGrads: readonly (readonly [string, ValueName, ValueName])[];
+}
+
+/** Ids of definitions that depend on a parameter, so that a gradient can flow to them. */
+export function trainedDefinitions(trace: ChainTrace): Set<string> {
+	const trained = new Set<string>();
+	trace.layers.forEach((layer) => {
+		if (layer.parameters.length > 0 || layer.reads.some((r) => trained.has(r))) for (const w of layer.writes) trained.add(w);
+	});
+	return trained;
+}
+
+/**
+ * Builds and differentiates layers [from, to). `gradsBack` are the ids sent on for which a later stage gives a gradient back;
+ * `losses` the chain outputs that are losses.
+ */
+export function trainingStage(
+	trace: ChainTrace,
+	from: number,
+	to: number,
+	batch: number,
+	gradsBack: ReadonlySet<string>,
+	losses: readonly string[],
+	recompute: Recompute,
+): TrainingStage {
+	const raw = stageGraph(trace, from, to, batch);
+	const stage: StageGraph = { ...raw, graph: simplify(raw.graph) };
+	const trained = trainedDefinitions(trace);
+	const weights = stage.parameters.map((p) => p.name as ValueName);
+	const outputs = stage.sends.filter(([id]) => gradsBack.has(id));
+	const lossOutputs = stage.sends.filter(([id]) => losses.includes(id)).map(([, name]) => name);
+	const inputs = stage.receives.filter(([id]) => trained.has(id) && isFloat(trace.definitions.get(id)!.dtype));
+	if (outputs.length + lossOutputs.length === 0 || weights.length + inputs.length === 0) {
+		return { stage, forward: stage.graph, backward: undefined, sends: stage.sends, saved: [], inputGrads: [], outputGrads: [], weightGrads: [] };
+	}
+	const d = differentiate(stage.graph, {
+		outputs: outputs.map(([, name]) => name),
+		losses: lossOutputs,
+		inputs: inputs.map(([, name]) => name),
+		weights,
+		recompute,
+	});
+	const unreached = new Set<string>(d.unreached);
+	const { forward, sends } = copySavedOutputs(d, stage.sends);
+	const trainedWeights = weights.filter((w) => !unreached.has(w));
+	return {
+		stage,
+		forward,
+		sends,
+		saved: d.saved,
+		backward: accumulate(d.backward, trainedWeights),
+		inputGrads: inputs.filter(([, name]) => !unreached.has(name)).map(([id, name]) => [id, gradName(name)] as const),
+		outputGrads: outputs.map(([id, name]) => [id, gradName(name)] as const),
+		weightGrads: trainedWeights.map((w) => [w, accumulatorName(w), gradName(w)] as const),
+	};
+}
+
+/** A send gives its slot away, so an output that the backward pass needs too is sent as a copy. */
+function copySavedOutputs(d: Differentiated, sends: StageGraph['sends']): { forward: Graph; sends: StageGraph['sends'] } {
+	const saved = new Set(d.saved);
+	if (!sends.some(([, name]) => saved.has(name))) return { forward: d.forward, sends };
+	const values = new Map(d.forward.values);
+	const nodes: Node[] = [...d.forward.nodes];
+	const copies = sends.map(([id, name]) => {
+		if (!saved.has(name)) return [id, name] as const;
+		const copy = `${name}/sent` as ValueName;
+		values.set(copy, { ...values.get(name)!, name: copy });
+		nodes.push({ op: 'Identity', inputs: [name], outputs: [copy], attributes: {}, scope: '' });
+		return [id, copy] as const;
+	});
+	const outputs = [...new Set([...d.forward.outputs, ...copies.map(([, name]) => name)])];
+	return { forward: checkGraph({ ...d.forward, nodes, values, outputs }, 'copies for sending'), sends: copies };
+}
+
+function accumulatorName(parameter: string): ValueName {
+	return `sum.${parameter}` as ValueName;
+}
+
+/** Adds an accumulator input to each weight gradient, so that micro-batches sum up in place: grad = sum + grad. */
+function accumulate(backward: Graph, weights: readonly ValueName[]): Graph {
+	const values = new Map(backward.values);
+	const rename = new Map<ValueName, ValueName>();
+	const added: Node[] = [];
+	const inputs = [...backward.inputs];
+	for (const w of weights) {
+		const grad = gradName(w);
+		const fresh = `${grad}/micro` as ValueName;
+		const sum = accumulatorName(w);
+		const value = values.get(grad)!;
+		values.set(fresh, { ...value, name: fresh });
+		values.set(sum, { ...value, name: sum });
+		inputs.push(sum);
+		rename.set(grad, fresh);
+		added.push({ op: 'Add', inputs: [sum, fresh], outputs: [grad], attributes: {}, scope: '' });
+	}
+	const map = <T extends ValueName | ''>(n: T): T => (rename.get(n as ValueName) as T | undefined) ?? n;
+	const nodes = backward.nodes.map((n) => ({ ...n, inputs: n.inputs.map(map), outputs: n.outputs.map(map) }));
+	return checkGraph({ ...backward, inputs, nodes: [...nodes, ...added], values }, 'accumulation');
+}
+
+/** Sum of squares of a flat gradient buffer [size], in rows so that float32 rounding stays small: output [1]. */
+export function normSquaredGraph(size: number): Graph {
+	const g = createBuilder(`normSquared[${size}]`);
+	const flat = g.input('gradients', 'float32', [size]);
+	const rows = g.reduceSumSquare(g.reshape(flat, [-1, 4096]), [1], false);
+	const total: Value = g.reshape(g.reduceSum(rows, [0], false), [1]);
+	return g.finish([total]);
+}
