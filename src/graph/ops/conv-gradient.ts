@@ -1,0 +1,119 @@
+/**
+ * @file Gradients of convolutions, spelled in the operators that run fast on one core: the input's as a convolution with flipped weights,
+ * the weight's as one matrix product for every tap of the kernel.
+ */
+import { sizeOf } from '../../core/tensor.ts';
+import type { GraphBuilder } from '../builder.ts';
+import type { VjpContext } from '../op.ts';
+import type { Value } from '../types.ts';
+import { range } from './move.ts';
+import { swapLast } from './product.ts';
+import { leftover, reach, type Window, windowOf } from './window.ts';
+
+const spatialOf = (x: Value): readonly number[] => x.shape.slice(2);
+
+/** Sum over everything but the channels. */
+const biasGradient = (g: GraphBuilder, dy: Value): Value => g.reduceSum(dy, [0, ...range(dy.shape.length - 2, 2)], false);
+
+/** Gradients of Conv: x [batch, in, ...spatial], weight [out, in/group, ...kernel], bias [out]. */
+export function convVjp(ctx: VjpContext): readonly (Value | undefined)[] {
+	const { g, needs } = ctx;
+	const [x, w, dy] = [ctx.input(0), ctx.input(1), ctx.grad()];
+	const group = ctx.attributes.int('group');
+	const window = windowOf(ctx.attributes, spatialOf(w));
+	return [
+		needs[0] ? inputGradient(g, dy, w, window, group, spatialOf(x)) : undefined,
+		needs[1] ? weightGradient(g, x, dy, window, group) : undefined,
+		needs[2] ? biasGradient(g, dy) : undefined,
+	];
+}
+
+/** Gradients of ConvTranspose, which is a convolution with image and places exchanged: x takes the part of the output. */
+export function convTransposeVjp(ctx: VjpContext): readonly (Value | undefined)[] {
+	const { g, needs } = ctx;
+	const [x, w, dy] = [ctx.input(0), ctx.input(1), ctx.grad()];
+	const group = ctx.attributes.int('group');
+	const window = windowOf(ctx.attributes, spatialOf(w));
+	const { strides, dilations, pads } = window;
+	return [
+		needs[0] ? g.conv(dy, w, undefined, { strides, dilations, pads, group }) : undefined,
+		needs[1] ? weightGradient(g, dy, x, window, group) : undefined,
+		needs[2] ? biasGradient(g, dy) : undefined,
+	];
+}
+
+function inputGradient(g: GraphBuilder, dy: Value, w: Value, window: Window, group: number, image: readonly number[]): Value {
+	const { kernel, strides, dilations, pads } = window;
+	const axes = kernel.length;
+	const mirrored = pads.map((p, i) => reach(window, i % axes) - 1 - p);
+	if (strides.every((s) => s === 1) && mirrored.every((p) => p >= 0)) {
+		return g.conv(dy, flipped(g, w, group), undefined, { dilations, pads: mirrored, group });
+	}
+	const outputPadding = leftover(window, image, spatialOf(dy));
+	return g.convTranspose(dy, w, undefined, { strides, dilations, pads, group, outputPadding });
+}
+
+/** The weight of the transposed convolution as a plain one: [out, in/group, ...kernel] to [in, out/group, ...kernel], every kernel turned round. */
+function flipped(g: GraphBuilder, w: Value, group: number): Value {
+	const [out, perGroup, ...kernel] = w.shape as [number, number, ...number[]];
+	const axes = range(kernel.length, 2);
+	const exchanged =
+		group === 1
+			? g.transpose(w, [1, 0, ...axes])
+			: g.reshape(g.transpose(g.reshape(w, [group, out / group, perGroup, ...kernel]), [0, 2, 1, ...axes.map((a) => a + 1)]), [
+					group * perGroup,
+					out / group,
+					...kernel,
+				]);
+	const turned = axes.filter((a) => w.shape[a]! > 1);
+	if (turned.length === 0) return exchanged;
+	const ones = turned.map(() => -1);
+	return g.slice(
+		exchanged,
+		ones,
+		turned.map((a) => -w.shape[a]! - 1),
+		turned,
+		ones,
+	);
+}
+
+/**
+ * Gradient of a weight [out, in/group, ...kernel] from the image the window slides over and what flows to its places: for every tap, the
+ * entries it meets form a matrix [in, batch * places], and its slice of the gradient is the product of the two. Channels are brought to the
+ * front once for all taps; groups are a batch axis of the product.
+ */
+function weightGradient(g: GraphBuilder, image: Value, flow: Value, window: Window, group: number): Value {
+	const { kernel, strides, dilations, pads } = window;
+	const places = spatialOf(flow);
+	const [inputs, outputs, columns] = [image.shape[1]!, flow.shape[1]!, flow.shape[0]! * sizeOf(places)];
+	const axes = range(kernel.length, 2);
+	const channelsFirst = (x: Value) => {
+		const [batch, channels, ...rest] = x.shape as [number, number, ...number[]];
+		return batch === 1 || channels === 1 ? g.reshape(x, [channels, batch, ...rest]) : g.transpose(x, [1, 0, ...axes]);
+	};
+	const matrix = (x: Value, channels: number) => g.reshape(x, group === 1 ? [channels, columns] : [group, channels / group, columns]);
+	const padded = pads.some((p) => p > 0)
+		? g.pad(channelsFirst(image), [0, 0, ...pads.slice(0, axes.length), 0, 0, ...pads.slice(axes.length)])
+		: channelsFirst(image);
+	const left = matrix(channelsFirst(flow), outputs);
+	const products = tapsOf(kernel).map((tap) => {
+		const starts = tap.map((t, i) => t * dilations[i]!);
+		const ends = starts.map((s, i) => s + strides[i]! * (places[i]! - 1) + 1);
+		const whole = axes.every((a, i) => starts[i] === 0 && ends[i] === padded.shape[a] && strides[i] === 1);
+		const met = whole ? padded : g.slice(padded, starts, ends, axes, strides.some((s) => s > 1) ? strides : undefined);
+		return g.matMul(left, swapLast(g, matrix(met, inputs)));
+	});
+	const shape = [outputs, inputs / group, ...kernel];
+	if (products.length === 1) return g.reshape(products[0]!, shape);
+	// Taps are joined as rows, whole matrices each, and turned into the last axis in one go: joining them there would copy element by element.
+	const rows = g.concat(
+		products.map((p) => g.reshape(p, [1, sizeOf(p.shape)])),
+		0,
+	);
+	return g.reshape(g.transpose(rows, [1, 0]), shape);
+}
+
+/** Positions of the taps of a kernel, row-major. */
+function tapsOf(kernel: readonly number[]): number[][] {
+	return kernel.reduce<number[][]>((taps, length) => taps.flatMap((tap) => range(length).map((t) => [...tap, t])), [[]]);
+}
