@@ -1,10 +1,10 @@
 /** @file Builds graphs: one typed function per operator, each inferring its output's shape at once. */
 import { DiffusionPipeError } from '../core/errors.ts';
 import { type DType, describe, type Shape, type Tensor, tensor, toNumbers } from '../core/tensor.ts';
-import { inferNode } from './infer.ts';
 import { elementwiseFunctions } from './builder/elementwise.ts';
 import { productFunctions } from './builder/product.ts';
 import { shapeFunctions } from './builder/shape.ts';
+import { inferNode } from './infer.ts';
 import type { OpKind } from './ops/kinds.ts';
 import type { Attributes, Graph, Node, Value, ValueName } from './types.ts';
 
@@ -73,7 +73,12 @@ export function createBuilder(graphName: string, base?: Graph): GraphBuilder {
 	};
 	const constant = (t: Tensor, name?: string): Value => {
 		// Small constants (axes, shapes, scalars) repeat by the hundred: one value each keeps graphs readable and easy to match.
-		const key = name === undefined && t.data.length <= 16 ? `${describe(t)}:${toNumbers(t).map((v) => (Object.is(v, -0) ? '-0' : v)).join(',')}` : undefined;
+		const key =
+			name === undefined && t.data.length <= 16
+				? `${describe(t)}:${toNumbers(t)
+						.map((v) => (Object.is(v, -0) ? '-0' : v))
+						.join(',')}`
+				: undefined;
 		const seen = key === undefined ? undefined : known.get(key);
 		if (seen) return seen;
 		const value = declare(name ?? freshName('const'), t.dtype, t.shape);
@@ -115,6 +120,7 @@ export function createBuilder(graphName: string, base?: Graph): GraphBuilder {
 			return value;
 		},
 		scope(name, body) {
+			if (name === '') return body();
 			path.push(name);
 			try {
 				return body();

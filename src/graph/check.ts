@@ -39,7 +39,8 @@ export function checkGraph(graph: Graph, after: string): Graph {
 		});
 		node.outputs.forEach((name, i) => {
 			const value = define(name, at);
-			if (describe(value) !== describe(types[i]!)) fail(`output ${name} is filed as ${describe(value)}, inferred ${describe(types[i]!)}`, at);
+			if (describe(value) !== describe(types[i]!))
+				fail(`output ${name} is filed as ${describe(value)}, inferred ${describe(types[i]!)}`, at);
 		});
 	});
 	for (const name of graph.outputs) if (!defined.has(name)) fail(`output ${name} is not defined`, 'outputs');

@@ -14,7 +14,11 @@ import { type Graph, type Value, type ValueName, valueOf } from './types.ts';
  * Adds the backward nodes of everything built so far to `g`: the gradient of sum(outputs * grads) for each of `wrt`
  * (undefined where nothing flows). One rule per operator, from the operator table.
  */
-export function gradients(g: GraphBuilder, outputs: readonly { value: Value; grad: Value }[], wrt: readonly Value[]): (Value | undefined)[] {
+export function gradients(
+	g: GraphBuilder,
+	outputs: readonly { value: Value; grad: Value }[],
+	wrt: readonly Value[],
+): (Value | undefined)[] {
 	const forward = [...g.nodes()];
 	const active = new Set<ValueName>(wrt.map((v) => v.name));
 	const known = new Map<ValueName, Value>();
@@ -151,15 +155,30 @@ export function differentiate(graph: Graph, options: DifferentiateOptions): Diff
 	const saved = chooseSaved(renamed, forwardNames, all, free, recompute);
 	const given = [...saved, ...gradInputs, ...weights, ...resident];
 	const inner = saved.filter((n) => !graph.inputs.includes(n));
-	const forward = extract(renamed, `${graph.name}.forward`, graph.inputs, [...graph.outputs, ...inner.filter((n) => !graph.outputs.includes(n))], { keepInputs: true });
+	const forward = extract(
+		renamed,
+		`${graph.name}.forward`,
+		graph.inputs,
+		[...graph.outputs, ...inner.filter((n) => !graph.outputs.includes(n))],
+		{ keepInputs: true },
+	);
 	const backward = extract(renamed, `${graph.name}.backward`, given, all);
 	const onlyInputs = extract(renamed, `${graph.name}.backwardInput`, given, inputGrads);
 	const made = new Set(onlyInputs.nodes.flatMap((n) => n.outputs));
 	const weightsAlone = extract(renamed, 'w', given, weightGrads);
-	const handed = [...new Set(weightsAlone.nodes.filter((n) => !n.outputs.some((o) => made.has(o))).flatMap((n) => n.inputs.filter((i): i is ValueName => i !== '' && made.has(i))))];
+	const handed = [
+		...new Set(
+			weightsAlone.nodes
+				.filter((n) => !n.outputs.some((o) => made.has(o)))
+				.flatMap((n) => n.inputs.filter((i): i is ValueName => i !== '' && made.has(i))),
+		),
+	];
 	const direct = weightGrads.filter((n) => made.has(n));
 	const handedAll = [...new Set([...handed, ...direct])];
-	const backwardInput = extract(renamed, `${graph.name}.backwardInput`, given, [...inputGrads, ...handedAll.filter((n) => !inputGrads.includes(n))]);
+	const backwardInput = extract(renamed, `${graph.name}.backwardInput`, given, [
+		...inputGrads,
+		...handedAll.filter((n) => !inputGrads.includes(n)),
+	]);
 	const backwardWeight = extract(renamed, `${graph.name}.backwardWeight`, [...given, ...handedAll], weightGrads);
 	return {
 		forward: checkGraph(forward, 'forward extraction'),

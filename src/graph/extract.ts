@@ -27,7 +27,8 @@ export function extract(
 	for (const node of kept) for (const i of node.inputs) if (i !== '') used.add(i);
 	const free = new Set(graph.inputs);
 	for (const u of used) {
-		if (free.has(u) && !given.has(u)) throw new DiffusionPipeError('graph', `needs input ${u}, which is not given`, { place: `graph ${name}` });
+		if (free.has(u) && !given.has(u))
+			throw new DiffusionPipeError('graph', `needs input ${u}, which is not given`, { place: `graph ${name}` });
 	}
 	const values = new Map<ValueName, Value>();
 	const note = (v: ValueName) => values.set(v, graph.values.get(v)!);

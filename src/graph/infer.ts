@@ -26,10 +26,12 @@ export function inferNode({ op, inputs, attributes, outputCount, place, constant
 	};
 	if (!def) return fail(`operator ${op} is not known`);
 	const [least, most] = def.inputs;
-	if (inputs.length < least || inputs.length > most) fail(`${inputs.length} inputs given`, least === most ? `${least}` : `${least} to ${most}`);
+	if (inputs.length < least || inputs.length > most)
+		fail(`${inputs.length} inputs given`, least === most ? `${least}` : `${least} to ${most}`);
 	for (let i = 0; i < least; i++) if (!inputs[i]) fail(`input ${i} is omitted but required`);
 	if (outputCount < def.outputs[0] || outputCount > def.outputs[1]) fail(`${outputCount} outputs asked for`, def.outputs.join(' to '));
-	for (const name of Object.keys(attributes)) if (!def.attributes[name]) fail(`attribute ${name} is not known`, Object.keys(def.attributes).join(', ') || 'none');
+	for (const name of Object.keys(attributes))
+		if (!def.attributes[name]) fail(`attribute ${name} is not known`, Object.keys(def.attributes).join(', ') || 'none');
 	const ctx: InferContext = {
 		inputs,
 		attributes: readAttributes(op, def.attributes, attributes),

@@ -34,7 +34,11 @@ export function chooseSaved(
 	const visit = (name: ValueName) => {
 		candidates.push(name);
 		// One byte more for computed values: at equal size, keep the graph input, which is there anyway.
-		edges.push({ from: vertex(`in ${name}`), to: vertex(`out ${name}`), capacity: byteSize(valueOf(joint, name)) + (forward.has(name) ? 1 : 0) });
+		edges.push({
+			from: vertex(`in ${name}`),
+			to: vertex(`out ${name}`),
+			capacity: byteSize(valueOf(joint, name)) + (forward.has(name) ? 1 : 0),
+		});
 	};
 	for (const name of joint.inputs) {
 		if (free.has(name)) continue;
@@ -62,7 +66,12 @@ export function chooseSaved(
 }
 
 /** Forward values and inputs that backward nodes read directly. */
-function neededBy(joint: Graph, forward: ReadonlySet<ValueName>, outputs: readonly ValueName[], free: ReadonlySet<ValueName>): Set<ValueName> {
+function neededBy(
+	joint: Graph,
+	forward: ReadonlySet<ValueName>,
+	outputs: readonly ValueName[],
+	free: ReadonlySet<ValueName>,
+): Set<ValueName> {
 	const inputs = new Set(joint.inputs);
 	const wanted = new Set<ValueName>(outputs);
 	const needed = new Set<ValueName>();

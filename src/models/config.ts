@@ -37,7 +37,11 @@ export function readConfig<C extends object>(className: string, raw: unknown, op
 	for (const [key, option] of Object.entries(options) as [string, Option<unknown>][]) {
 		const value = given[key] ?? option.default;
 		const wrong = (expected: string): never => {
-			throw new DiffusionPipeError('config', `option ${key} cannot be used`, { place, expected, found: JSON.stringify(value) ?? 'nothing' });
+			throw new DiffusionPipeError('config', `option ${key} cannot be used`, {
+				place,
+				expected,
+				found: JSON.stringify(value) ?? 'nothing',
+			});
 		};
 		if (option.kind === 'only') {
 			if (!option.values.includes(value)) wrong(`one of ${option.values.map((v) => JSON.stringify(v)).join(', ')}`);

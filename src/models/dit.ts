@@ -7,8 +7,8 @@ import type { Value } from '../graph/types.ts';
 import { attention } from '../nn/attention.ts';
 import type { Chain, Layer } from '../nn/chain.ts';
 import type { Init, LayerContext } from '../nn/context.ts';
-import { embedding, linear } from '../nn/linear.ts';
 import { positionSinusoid2d, silu, timestepMlp, timestepSinusoid } from '../nn/embeddings.ts';
+import { embedding, linear } from '../nn/linear.ts';
 import { modulatedNorm } from '../nn/norm.ts';
 import { patchEmbed, unpatchify } from '../nn/patch.ts';
 import { type OptionsOf, readConfig } from './config.ts';
@@ -81,22 +81,38 @@ export function ditChain(config: DiTConfig): Chain {
 			live.set('hidden', ctx.g.add(tokens_BTC, ctx.g.constant(positionSinusoid2d(width, side, side))));
 		},
 	};
-	const blocks = Array.from({ length: config.num_layers }, (_, i): Layer => ({
-		name: `transformer_blocks.${i}`,
-		build(ctx, live) {
-			const { g } = ctx;
-			const emb_BC = ctx.at('norm1', (n) => n.at('emb', (c) => combinedEmbedding(c, live.get('timestep'), live.get('class_labels'), width, classes)));
-			// The output layer is conditioned on the first block's embedding.
-			if (i === 0) live.set('conditioning', emb_BC);
-			const mod_B6C = ctx.at('norm1', (n) => n.at('linear', (c) => linear(c, silu(g, emb_BC), 6 * width, { weightInit: zeros, biasInit: zeros })));
-			const [shiftMsa, scaleMsa, gateMsa, shiftMlp, scaleMlp, gateMlp] = chunk(g, mod_B6C, 6) as [Value, Value, Value, Value, Value, Value];
-			const x_BTC = live.get('hidden');
-			const attended = ctx.at('attn1', (c) => selfAttention(c, modulatedNorm(g, x_BTC, scaleMsa, shiftMsa, 1e-6), heads, config.attention_bias));
-			const h_BTC = g.add(x_BTC, g.mul(gateMsa, attended));
-			const fed = ctx.at('ff', (c) => feedForward(c, modulatedNorm(g, h_BTC, scaleMlp, shiftMlp, config.norm_eps), config.activation_fn));
-			live.set('hidden', g.add(h_BTC, g.mul(gateMlp, fed)));
-		},
-	}));
+	const blocks = Array.from(
+		{ length: config.num_layers },
+		(_, i): Layer => ({
+			name: `transformer_blocks.${i}`,
+			build(ctx, live) {
+				const { g } = ctx;
+				const emb_BC = ctx.at('norm1', (n) =>
+					n.at('emb', (c) => combinedEmbedding(c, live.get('timestep'), live.get('class_labels'), width, classes)),
+				);
+				// The output layer is conditioned on the first block's embedding.
+				if (i === 0) live.set('conditioning', emb_BC);
+				const mod_B6C = ctx.at('norm1', (n) =>
+					n.at('linear', (c) => linear(c, silu(g, emb_BC), 6 * width, { weightInit: zeros, biasInit: zeros })),
+				);
+				const [shiftMsa, scaleMsa, gateMsa, shiftMlp, scaleMlp, gateMlp] = chunk(g, mod_B6C, 6) as [
+					Value,
+					Value,
+					Value,
+					Value,
+					Value,
+					Value,
+				];
+				const x_BTC = live.get('hidden');
+				const attended = ctx.at('attn1', (c) =>
+					selfAttention(c, modulatedNorm(g, x_BTC, scaleMsa, shiftMsa, 1e-6), heads, config.attention_bias),
+				);
+				const h_BTC = g.add(x_BTC, g.mul(gateMsa, attended));
+				const fed = ctx.at('ff', (c) => feedForward(c, modulatedNorm(g, h_BTC, scaleMlp, shiftMlp, config.norm_eps), config.activation_fn));
+				live.set('hidden', g.add(h_BTC, g.mul(gateMlp, fed)));
+			},
+		}),
+	);
 	const out: Layer = {
 		name: 'proj_out',
 		path: '',
@@ -140,7 +156,8 @@ function combinedEmbedding(ctx: LayerContext, timestep_B: Value, labels_B: Value
 
 function selfAttention(ctx: LayerContext, x_BTC: Value, heads: number, bias: boolean): Value {
 	const width = x_BTC.shape.at(-1)!;
-	const project = (name: string, x: Value, withBias: boolean) => ctx.at(name, (c) => linear(c, x, width, { bias: withBias, ...xavier(width, width) }));
+	const project = (name: string, x: Value, withBias: boolean) =>
+		ctx.at(name, (c) => linear(c, x, width, { bias: withBias, ...xavier(width, width) }));
 	const mixed = attention(ctx.g, project('to_q', x_BTC, bias), project('to_k', x_BTC, bias), project('to_v', x_BTC, bias), heads);
 	return ctx.at('to_out', (c) => c.at('0', (o) => linear(o, mixed, width, xavier(width, width))));
 }

@@ -48,7 +48,11 @@ export interface ChainTrace {
 	readonly batch: number;
 	readonly definitions: ReadonlyMap<string, Definition>;
 	/** Per layer: ids read, ids written, names of parameters used. */
-	readonly layers: readonly { readonly reads: readonly string[]; readonly writes: readonly string[]; readonly parameters: readonly string[] }[];
+	readonly layers: readonly {
+		readonly reads: readonly string[];
+		readonly writes: readonly string[];
+		readonly parameters: readonly string[];
+	}[];
 	/** Ids of the chain's outputs. */
 	readonly outputs: readonly string[];
 	readonly parameters: ReadonlyMap<string, Parameter>;

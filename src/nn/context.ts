@@ -1,6 +1,6 @@
 /** @file What layers are written against: a graph builder, a parameter path, and declared parameters. */
 import { DiffusionPipeError } from '../core/errors.ts';
-import { sameShape, type Shape } from '../core/tensor.ts';
+import { type Shape, sameShape } from '../core/tensor.ts';
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { Value } from '../graph/types.ts';
 

@@ -43,7 +43,13 @@ export function silu(g: GraphBuilder, x: Value): Value {
  * of the channels encodes the column, the second the row, each as sines then cosines.
  * `baseSize` and `interpolationScale` rescale positions as PixArt and DiT do.
  */
-export function positionSinusoid2d(channels: number, height: number, width: number, baseSize = width, interpolationScale = 1): Tensor<'float32'> {
+export function positionSinusoid2d(
+	channels: number,
+	height: number,
+	width: number,
+	baseSize = width,
+	interpolationScale = 1,
+): Tensor<'float32'> {
 	const half = channels / 2;
 	const quarter = half / 2;
 	const out = new Float64Array(height * width * channels);

@@ -38,7 +38,7 @@ export interface TrainingLayout {
 	readonly recompute?: Recompute;
 	/** Moments the optimiser keeps per parameter (AdamW 2, with EMA 3). */
 	readonly moments: number;
-	/** Length of the hyperparameter vector fed to `update`. */
+	/** Length of the hyperparameter vector fed to `update`; 0: no update, the program only leaves the gradients in their banks. */
 	readonly hyperSize: number;
 }
 
@@ -123,7 +123,7 @@ export function lowerTraining(trace: ChainTrace, layout: TrainingLayout): Compil
 		graphs.set(forwardId(s), st.forward);
 		if (st.backward) graphs.set(backwardId(s), st.backward);
 	});
-	for (const bank of banks) graphs.set(normId(bank.size), normSquaredGraph(bank.size));
+	if (layout.hyperSize > 0) for (const bank of banks) graphs.set(normId(bank.size), normSquaredGraph(bank.size));
 	const globalBatch = replicas * microBatches * microBatchSize;
 	const devices: DeviceProgram[] = [];
 	for (let r = 0; r < replicas; r++) {
@@ -133,10 +133,10 @@ export function lowerTraining(trace: ChainTrace, layout: TrainingLayout): Compil
 	const range = (n: number) => [...Array(n).keys()];
 	if (replicas > 1) for (const s of range(count)) groups[`stage${s}`] = range(replicas).map((r) => deviceId(r * count + s));
 	if (count > 1) for (const r of range(replicas)) groups[`replica${r}`] = range(count).map((s) => deviceId(r * count + s));
-	const sources: Record<string, SourceType> = {
-		hyper: { dtype: 'float32', shape: [layout.hyperSize], perSample: false },
-	};
-	for (const [name, { dtype, shape }] of Object.entries(trace.chain.inputs)) sources[name] = { dtype, shape: [globalBatch, ...shape], perSample: true };
+	const sources: Record<string, SourceType> = {};
+	if (layout.hyperSize > 0) sources.hyper = { dtype: 'float32', shape: [layout.hyperSize], perSample: false };
+	for (const [name, { dtype, shape }] of Object.entries(trace.chain.inputs))
+		sources[name] = { dtype, shape: [globalBatch, ...shape], perSample: true };
 	const program: Program = {
 		version: 1,
 		name: `${trace.chain.name} training, ${replicas} x ${count} devices`,
@@ -159,9 +159,7 @@ const flatSlot = slotId('sum:*');
 export function bankResidents({ bank, size, parameters }: BankLayout, training: boolean): Resident[] {
 	const each = parameters.flatMap(({ name, shape, offset }): Resident[] => [
 		{ slot: parameterSlot(name), dtype: 'float32', shape, bank, role: 'parameter', parameter: name, offset },
-		...(training
-			? [{ slot: gradientSlot(name), dtype: 'float32', shape, bank, role: 'gradient', parameter: name, offset } as const]
-			: []),
+		...(training ? [{ slot: gradientSlot(name), dtype: 'float32', shape, bank, role: 'gradient', parameter: name, offset } as const] : []),
 	]);
 	return training
 		? [...each, { slot: flatSlot, dtype: 'float32', shape: [size], bank, role: 'gradient', parameter: '*', offset: 0 }]
@@ -228,7 +226,9 @@ function lowerDevice(
 		});
 		const done = [...stage.feeds, ...stage.receives].map(([, input]) => input).filter((input) => !keep.has(input));
 		// A stage output that nothing saved and nobody receives (it was replaced by its copy) ends here too.
-		const unsent = stage.sends.filter(([id, name]) => !built.sends.some(([i, n]) => i === id && n === name) && !keep.has(name)).map(([, name]) => name);
+		const unsent = stage.sends
+			.filter(([id, name]) => !built.sends.some(([i, n]) => i === id && n === name) && !keep.has(name))
+			.map(([, name]) => name);
 		const dropped = [...done, ...unsent].map((name) => slotOf(name, m));
 		if (dropped.length > 0) out.push({ op: 'drop', slots: dropped });
 		if (s < count - 1) for (const id of outgoing) out.push({ op: 'send', peer: next, channel: channel(device, next), slot: live(id, m) });
@@ -270,12 +270,13 @@ function lowerDevice(
 		if (firstLayer > 0) {
 			const given = new Set([...built.inputGrads.map(([id]) => id), ...stage.passes]);
 			for (const id of incoming) {
-				if (s > 0 && back[s - 1]!.has(id) && given.has(id)) out.push({ op: 'send', peer: previous, channel: channel(device, previous), slot: grad(id, m) });
+				if (s > 0 && back[s - 1]!.has(id) && given.has(id))
+					out.push({ op: 'send', peer: previous, channel: channel(device, previous), slot: grad(id, m) });
 			}
 		}
 	};
 
-	out.push({ op: 'feed', slot: slotId('hyper'), source: 'hyper', from: 0, to: 0 });
+	if (layout.hyperSize > 0) out.push({ op: 'feed', slot: slotId('hyper'), source: 'hyper', from: 0, to: 0 });
 	for (const action of layout.schedule[s]!) {
 		if (action.kind === 'F') forward(action.micro);
 		else if (action.kind === 'B') backward(action.micro);
@@ -289,17 +290,23 @@ function lowerDevice(
 	const bank = banks[s]!;
 	const norm = slotId('normSquared');
 	if (replicas > 1) out.push({ op: 'allReduce', group: groupId(`stage${s}`), slots: [flatSlot] });
-	out.push({ op: 'run', graph: normId(bank.size), inputs: [flatSlot], outputs: [norm], label: 'norm' });
-	if (count > 1) out.push({ op: 'allReduce', group: groupId(`replica${r}`), slots: [norm] });
-	out.push({ op: 'update', bank: bank.bank, hyper: slotId('hyper'), normSquared: norm });
-	if (device === 0) out.push({ op: 'fetch', slot: norm, name: 'normSquared', from: 0 });
-	out.push({ op: 'drop', slots: [norm, slotId('hyper')] });
+	if (layout.hyperSize > 0) {
+		out.push({ op: 'run', graph: normId(bank.size), inputs: [flatSlot], outputs: [norm], label: 'norm' });
+		if (count > 1) out.push({ op: 'allReduce', group: groupId(`replica${r}`), slots: [norm] });
+		out.push({ op: 'update', bank: bank.bank, hyper: slotId('hyper'), normSquared: norm });
+		if (device === 0) out.push({ op: 'fetch', slot: norm, name: 'normSquared', from: 0 });
+		out.push({ op: 'drop', slots: [norm, slotId('hyper')] });
+	}
 	const banksHere: Bank[] = [{ id: bank.bank, size: bank.size, moments: layout.moments }];
 	return { device, banks: banksHere, residents: bankResidents(bank, true), prologue: [], iteration: out, epilogue: [] };
 }
 
 /** Live ids that come in and go out of stage s, in channel order. */
-function cutsOf(trace: ChainTrace, layout: { readonly cuts: readonly number[] }, s: number): { from: number; incoming: string[]; outgoing: string[] } {
+function cutsOf(
+	trace: ChainTrace,
+	layout: { readonly cuts: readonly number[] },
+	s: number,
+): { from: number; incoming: string[]; outgoing: string[] } {
 	const [from, to] = stageRanges(trace.chain.layers.length, layout.cuts)[s]!;
 	return { from, incoming: from === 0 ? [] : liveAt(trace, from), outgoing: to === trace.chain.layers.length ? [] : liveAt(trace, to) };
 }

@@ -56,7 +56,16 @@ export function trainingStage(
 	const lossOutputs = stage.sends.filter(([id]) => losses.includes(id)).map(([, name]) => name);
 	const inputs = stage.receives.filter(([id]) => trained.has(id) && isFloat(trace.definitions.get(id)!.dtype));
 	if (outputs.length + lossOutputs.length === 0 || weights.length + inputs.length === 0) {
-		return { stage, forward: stage.graph, backward: undefined, sends: stage.sends, saved: [], inputGrads: [], outputGrads: [], weightGrads: [] };
+		return {
+			stage,
+			forward: stage.graph,
+			backward: undefined,
+			sends: stage.sends,
+			saved: [],
+			inputGrads: [],
+			outputGrads: [],
+			weightGrads: [],
+		};
 	}
 	const d = differentiate(stage.graph, {
 		outputs: outputs.map(([, name]) => name),

@@ -2,7 +2,7 @@
 import koffi from 'koffi';
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { byteSize, type DType, makeArray, sizeOf, type TensorArray, type TypeShape } from '../../core/tensor.ts';
-import { onnxElementType } from '../../graph/builder/elementwise.ts';
+import { dtypeOfOnnx, onnxElementType } from '../../graph/builder/elementwise.ts';
 import { openOrt, type Pointer } from './ort.ts';
 
 /** Handles every session and tensor of the process share. Plain numbers: they are sent to the workers. */
@@ -70,6 +70,23 @@ export function dataOf(value: Pointer): Pointer {
 	const out: (Pointer | null)[] = [null];
 	openOrt().check('GetTensorMutableData', 'tensor data', value, out);
 	return out[0]!;
+}
+
+/** Element type and shape of an OrtValue, asked of ONNX Runtime. */
+export function typeOf(value: Pointer): TypeShape {
+	const ort = openOrt();
+	const out: (Pointer | null)[] = [null];
+	const number: number[] = [0];
+	ort.check('GetTensorTypeAndShape', 'tensor type', value, out);
+	const info = out[0]!;
+	ort.check('GetTensorElementType', 'tensor type', info, number);
+	const dtype = dtypeOfOnnx(number[0]!);
+	ort.check('GetDimensionsCount', 'tensor type', info, number);
+	const dims = new BigInt64Array(new SharedArrayBuffer(8 * Math.max(1, number[0]!)));
+	ort.check('GetDimensions', 'tensor type', info, dims, number[0]!);
+	ort.release('ReleaseTensorTypeAndShapeInfo', info);
+	if (!dtype) throw new DiffusionPipeError('engine', 'a tensor has an element type we do not hold', { place: 'tensor type' });
+	return { dtype, shape: Array.from(dims.subarray(0, number[0]!), Number) };
 }
 
 /** Copies an OrtValue's elements to an array JavaScript owns. */

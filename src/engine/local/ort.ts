@@ -23,15 +23,19 @@ const position = {
 	SetInterOpNumThreads: 25,
 	CreateTensorWithDataAsOrtValue: 49,
 	GetTensorMutableData: 51,
+	GetTensorElementType: 60,
+	GetDimensionsCount: 61,
+	GetDimensions: 62,
+	GetTensorTypeAndShape: 65,
 	CreateCpuMemoryInfo: 69,
 	ReleaseStatus: 93,
 	ReleaseMemoryInfo: 94,
 	ReleaseSession: 95,
 	ReleaseValue: 96,
+	ReleaseTensorTypeAndShapeInfo: 99,
 	ReleaseSessionOptions: 100,
 	AddSessionConfigEntry: 130,
 	CreateAndRegisterAllocator: 144,
-	AddInitializer: 150,
 	CreateArenaCfg: 156,
 	ReleaseArenaCfg: 157,
 } as const;
@@ -50,15 +54,19 @@ const prototypes: Readonly<Record<Name, string>> = {
 	CreateTensorWithDataAsOrtValue:
 		'void *OrtCreateTensorWithData(void *memory, void *data, size_t bytes, void *shape, size_t rank, int type, _Out_ void **value)',
 	GetTensorMutableData: 'void *OrtGetTensorMutableData(void *value, _Out_ void **data)',
+	GetTensorElementType: 'void *OrtGetTensorElementType(void *info, _Out_ int *type)',
+	GetDimensionsCount: 'void *OrtGetDimensionsCount(void *info, _Out_ size_t *count)',
+	GetDimensions: 'void *OrtGetDimensions(void *info, void *dims, size_t count)',
+	GetTensorTypeAndShape: 'void *OrtGetTensorTypeAndShape(void *value, _Out_ void **info)',
 	CreateCpuMemoryInfo: 'void *OrtCreateCpuMemoryInfo(int allocator, int memory, _Out_ void **info)',
 	ReleaseStatus: 'void OrtReleaseStatus(void *status)',
 	ReleaseMemoryInfo: 'void OrtReleaseMemoryInfo(void *info)',
 	ReleaseSession: 'void OrtReleaseSession(void *session)',
 	ReleaseValue: 'void OrtReleaseValue(void *value)',
+	ReleaseTensorTypeAndShapeInfo: 'void OrtReleaseTensorTypeAndShapeInfo(void *info)',
 	ReleaseSessionOptions: 'void OrtReleaseSessionOptions(void *options)',
 	AddSessionConfigEntry: 'void *OrtAddSessionConfigEntry(void *options, const char *key, const char *value)',
 	CreateAndRegisterAllocator: 'void *OrtCreateAndRegisterAllocator(void *env, void *memory, void *arena)',
-	AddInitializer: 'void *OrtAddInitializer(void *options, const char *name, void *value)',
 	CreateArenaCfg: 'void *OrtCreateArenaCfg(size_t maxBytes, int strategy, int chunkBytes, int deadBytes, _Out_ void **config)',
 	ReleaseArenaCfg: 'void OrtReleaseArenaCfg(void *config)',
 };
@@ -85,7 +93,10 @@ export function ortLibraryPath(): string {
 	const named = process.env.DIFFUSIONPIPE_ORT;
 	if (named) {
 		if (!existsSync(named)) {
-			throw new DiffusionPipeError('engine', 'no such file', { place: `DIFFUSIONPIPE_ORT=${named}`, expected: 'path of an ONNX Runtime shared library' });
+			throw new DiffusionPipeError('engine', 'no such file', {
+				place: `DIFFUSIONPIPE_ORT=${named}`,
+				expected: 'path of an ONNX Runtime shared library',
+			});
 		}
 		return named;
 	}
@@ -120,7 +131,8 @@ export function openOrt(): OrtLibrary {
 	const [getApi, getVersion] = koffi.decode(base, koffi.array('void *', 2)) as Pointer[];
 	const api = koffi.call(getApi, koffi.proto('void *OrtGetApi(uint32_t version)'), apiVersion) as Pointer;
 	const version = koffi.call(getVersion, koffi.proto('const char *OrtGetVersionString()')) as string;
-	if (!api) throw new DiffusionPipeError('engine', `ONNX Runtime ${version} is too old`, { place: path, expected: `API ${apiVersion} or newer` });
+	if (!api)
+		throw new DiffusionPipeError('engine', `ONNX Runtime ${version} is too old`, { place: path, expected: `API ${apiVersion} or newer` });
 	const functions = new Map<Name, NativeFunction>();
 	for (const [name, index] of Object.entries(position) as [Name, number][]) {
 		const address = koffi.decode(api, index * 8, 'void *') as Pointer;

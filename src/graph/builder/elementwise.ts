@@ -4,17 +4,34 @@ import type { EmitTools, Operand } from '../builder.ts';
 import type { OpKind } from '../ops/kinds.ts';
 import type { Value } from '../types.ts';
 
-const onnxType = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, float16: 10, float64: 11, bfloat16: 16 } as const satisfies Record<DType, number>;
+const onnxType = {
+	float32: 1,
+	uint8: 2,
+	int8: 3,
+	int32: 6,
+	int64: 7,
+	bool: 9,
+	float16: 10,
+	float64: 11,
+	bfloat16: 16,
+} as const satisfies Record<DType, number>;
 
 /** Functions for operators that keep or reduce shapes. Numbers stand for scalar constants of the other operand's type. */
 export function elementwiseFunctions(t: EmitTools) {
-	const binary = (op: OpKind) => (a: Operand, b: Operand): Value => {
-		const dtype = typeof a !== 'number' ? a.dtype : typeof b !== 'number' ? b.dtype : 'float32';
-		return t.one(op, [t.operand(a, dtype), t.operand(b, dtype)]);
-	};
-	const unary = (op: OpKind) => (x: Value): Value => t.one(op, [x]);
-	const reduce = (op: OpKind) => (x: Value, axes: readonly number[], keepdims = true): Value =>
-		t.one(op, [x, t.ints(axes)], { keepdims: keepdims ? 1 : 0 });
+	const binary =
+		(op: OpKind) =>
+		(a: Operand, b: Operand): Value => {
+			const dtype = typeof a !== 'number' ? a.dtype : typeof b !== 'number' ? b.dtype : 'float32';
+			return t.one(op, [t.operand(a, dtype), t.operand(b, dtype)]);
+		};
+	const unary =
+		(op: OpKind) =>
+		(x: Value): Value =>
+			t.one(op, [x]);
+	const reduce =
+		(op: OpKind) =>
+		(x: Value, axes: readonly number[], keepdims = true): Value =>
+			t.one(op, [x, t.ints(axes)], { keepdims: keepdims ? 1 : 0 });
 	return {
 		add: binary('Add'),
 		sub: binary('Sub'),
@@ -78,14 +95,21 @@ export function elementwiseFunctions(t: EmitTools) {
 		softmax: (x: Value, axis = -1): Value => t.one('Softmax', [x], { axis }),
 		logSoftmax: (x: Value, axis = -1): Value => t.one('LogSoftmax', [x], { axis }),
 		/** y, mean and inverse standard deviation (shapes with the normalised axes as 1). `scale`/`bias` broadcast to x from `axis` on. */
-		layerNorm: (x: Value, scale: Value, bias: Value | undefined, epsilon: number, axis = -1): { y: Value; mean: Value; invStdDev: Value } => {
+		layerNorm: (
+			x: Value,
+			scale: Value,
+			bias: Value | undefined,
+			epsilon: number,
+			axis = -1,
+		): { y: Value; mean: Value; invStdDev: Value } => {
 			const [y, mean, invStdDev] = t.emit('LayerNormalization', bias ? [x, scale, bias] : [x, scale], { axis, epsilon }, 3);
 			return { y: y!, mean: mean!, invStdDev: invStdDev! };
 		},
 		/** x [batch, channels, ...]; scale and bias [channels]. */
 		groupNorm: (x: Value, scale: Value, bias: Value, groups: number, epsilon: number): Value =>
 			t.one('GroupNormalization', [x, scale, bias], { num_groups: groups, epsilon }),
-		instanceNorm: (x: Value, scale: Value, bias: Value, epsilon: number): Value => t.one('InstanceNormalization', [x, scale, bias], { epsilon }),
+		instanceNorm: (x: Value, scale: Value, bias: Value, epsilon: number): Value =>
+			t.one('InstanceNormalization', [x, scale, bias], { epsilon }),
 	};
 }
 

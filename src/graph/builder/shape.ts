@@ -16,7 +16,8 @@ export function shapeFunctions(t: EmitTools) {
 		transpose: (x: Value, perm: readonly number[]): Value => t.one('Transpose', [x], { perm }),
 		concat: (xs: readonly Value[], axis: number): Value => (xs.length === 1 ? xs[0]! : t.one('Concat', xs, { axis })),
 		/** Cuts `x` along `axis` into pieces of these sizes. */
-		split: (x: Value, sizes: readonly number[], axis: number): readonly Value[] => t.emit('Split', [x, t.ints(sizes)], { axis }, sizes.length),
+		split: (x: Value, sizes: readonly number[], axis: number): readonly Value[] =>
+			t.emit('Split', [x, t.ints(sizes)], { axis }, sizes.length),
 		slice: (x: Value, starts: readonly number[], ends: readonly number[], axes: readonly number[], steps?: readonly number[]): Value =>
 			t.one('Slice', [x, t.ints(starts), t.ints(ends), t.ints(axes), ...(steps ? [t.ints(steps)] : [])]),
 		expand: (x: Value, shape: readonly number[]): Value => t.one('Expand', [x, t.ints(shape)]),

@@ -1,0 +1,280 @@
+/** @file One device: executes its program's instructions on native tensors. Blocks its thread; nothing else runs there. */
+import { DiffusionPipeError, unreachable } from '../../core/errors.ts';
+import { byteSize, bytesPerElement, sizeOf, type TypeShape } from '../../core/tensor.ts';
+import type { BankId, Instruction, SlotId } from '../../program/types.ts';
+import { type Adder, allGather, allReduce, createAdder } from './collective.ts';
+import { addressOf, copyOut, createSession, type Environment, releaseValue, type Session, tensorOver, typeOf } from './native.ts';
+import type { Pointer } from './ort.ts';
+import type { BankMemory, DeviceSetup, Fetched, GraphModel, SharedTensor, ToDevice } from './protocol.ts';
+import { pop, push } from './shared.ts';
+import { createUpdater, type Updater } from './update.ts';
+
+/** Instruction compiled to a function over slot indices. */
+interface Step {
+	readonly text: string;
+	run(io: IterationIo): void;
+}
+
+interface IterationIo {
+	readonly feeds: Readonly<Record<string, SharedTensor>>;
+	readonly fetched: Fetched[];
+}
+
+export interface Device {
+	/** Runs one section. Spans are [start, end] per instruction when traced. Throws an engine error naming device and instruction. */
+	run(message: Extract<ToDevice, { kind: 'run' }>): { fetched: Fetched[]; spans: Float64Array };
+	release(): void;
+}
+
+/** Compiles the device's graphs and instructions. */
+export function createDevice(setup: DeviceSetup): Device {
+	const { environment, device, control } = setup;
+	const place = (text: string) => `device ${device.device}, ${text}`;
+	const sessions = new Map<string, Session>();
+	const open = (id: string, model: GraphModel) => createSession(environment, id, model.model, model, { threads: setup.threads });
+	const needed = new Set(
+		[device.prologue, device.iteration, device.epilogue].flat().flatMap((i) => (i.op === 'run' ? [i.graph as string] : [])),
+	);
+	for (const id of needed) sessions.set(id, open(id, setup.graphs.get(id) ?? missing(place(`graph ${id}`))));
+
+	const indices = new Map<SlotId, number>();
+	const index = (slot: SlotId) => {
+		let i = indices.get(slot);
+		if (i === undefined) {
+			i = indices.size;
+			indices.set(slot, i);
+		}
+		return i;
+	};
+	const all = [device.prologue, device.iteration, device.epilogue].flat();
+	for (const r of device.residents) index(r.slot);
+	for (const instruction of all) for (const slot of slotsOf(instruction)) index(slot);
+	const values = new BigUint64Array(indices.size);
+	const types: (TypeShape | undefined)[] = new Array(indices.size);
+	const resident = new Uint8Array(indices.size);
+	for (const r of device.residents) {
+		const memory = setup.banks.get(r.bank ?? '') ?? missing(place(`bank ${r.bank}`));
+		const buffer = r.role === 'gradient' ? memory.gradient! : memory.parameter;
+		const i = index(r.slot);
+		values[i] = tensorOver(environment, addressOf(new Float32Array(buffer)) + BigInt(r.offset * 4), r);
+		types[i] = { dtype: r.dtype, shape: r.shape };
+		resident[i] = 1;
+	}
+	let adder: Adder | undefined;
+	const updaters = new Map<BankId, Updater>();
+	const updater = (id: BankId): Updater => {
+		const known = updaters.get(id);
+		if (known) return known;
+		const bank = device.banks.find((b) => b.id === id) ?? missing(place(`bank ${id}`));
+		const made = createUpdater(
+			environment,
+			open('update', setup.update ?? missing(place('update graph'))),
+			bank,
+			setup.banks.get(id) as BankMemory,
+		);
+		updaters.set(id, made);
+		return made;
+	};
+
+	const compile = (instruction: Instruction): Step => {
+		const text = instructionText(instruction);
+		return { text, run: compileBody(instruction) };
+	};
+	/** A received value brings its type with it. */
+	const typeAt = (i: number): TypeShape => {
+		types[i] ??= typeOf(values[i]!);
+		return types[i];
+	};
+	const set = (i: number, value: Pointer, type: TypeShape) => {
+		values[i] = value;
+		types[i] = type;
+	};
+	const compileBody = (instruction: Instruction): Step['run'] => {
+		switch (instruction.op) {
+			case 'feed': {
+				const i = index(instruction.slot);
+				const { source, from, to } = instruction;
+				return ({ feeds }) => {
+					const tensor = feeds[source] ?? missing(`source ${source}`);
+					const whole = to === 0;
+					const shape = whole ? tensor.shape : [to - from, ...tensor.shape.slice(1)];
+					const row = whole ? 0 : sizeOf(tensor.shape.slice(1)) * bytesPerElement(tensor.dtype);
+					const type = { dtype: tensor.dtype, shape };
+					set(i, tensorOver(environment, addressOf(new Uint8Array(tensor.buffer)) + BigInt(from * row), type), type);
+				};
+			}
+			case 'run': {
+				const session = sessions.get(instruction.graph)!;
+				const { outputTypes } = setup.graphs.get(instruction.graph)!;
+				const ins = instruction.inputs.map(index);
+				const outs = instruction.outputs.map(index);
+				const inputs = new BigUint64Array(new SharedArrayBuffer(8 * Math.max(1, ins.length)));
+				const outputs = new BigUint64Array(new SharedArrayBuffer(8 * Math.max(1, outs.length)));
+				return () => {
+					for (let k = 0; k < ins.length; k++) inputs[k] = values[ins[k]!]!;
+					for (let k = 0; k < outs.length; k++) outputs[k] = resident[outs[k]!] ? values[outs[k]!]! : 0n;
+					session.run(inputs, outputs);
+					for (let k = 0; k < outs.length; k++) if (!resident[outs[k]!]) set(outs[k]!, outputs[k]!, outputTypes[k]!);
+				};
+			}
+			case 'send': {
+				const i = index(instruction.slot);
+				const channel = setup.channels.get(instruction.channel) ?? missing(place(`channel ${instruction.channel}`));
+				return () => {
+					push(control, channel, values[i]!);
+					values[i] = 0n;
+				};
+			}
+			case 'recv': {
+				const i = index(instruction.slot);
+				const channel = setup.channels.get(instruction.channel) ?? missing(place(`channel ${instruction.channel}`));
+				return () => {
+					values[i] = pop(control, channel);
+					types[i] = undefined;
+				};
+			}
+			case 'allReduce': {
+				const members = setup.groups[instruction.group]!;
+				const member = members.indexOf(device.device);
+				const meeting = setup.meetings.get(instruction.group)!;
+				const slots = instruction.slots.map(index);
+				adder ??= createAdder(environment);
+				const sum = adder;
+				return () => {
+					for (const i of slots) allReduce(control, meeting, member, values[i]!, sizeOf(typeAt(i).shape), sum);
+				};
+			}
+			case 'allGather': {
+				const members = setup.groups[instruction.group]!;
+				const member = members.indexOf(device.device);
+				const meeting = setup.meetings.get(instruction.group)!;
+				const [from, to] = [index(instruction.slot), index(instruction.output)];
+				const { axis } = instruction;
+				return () => {
+					const type = typeAt(from);
+					const joined = { dtype: type.dtype, shape: type.shape.map((d, k) => (k === axis ? d * members.length : d)) };
+					const memory = new Uint8Array(new SharedArrayBuffer(byteSize(joined)));
+					gathered.set(to, memory);
+					set(to, tensorOver(environment, addressOf(memory), joined), joined);
+					allGather(control, meeting, member, values[from]!, values[to]!, type, axis);
+				};
+			}
+			case 'update': {
+				const [hyper, norm] = [index(instruction.hyper), index(instruction.normSquared)];
+				const apply = updater(instruction.bank);
+				return () => apply.run(values[hyper]!, values[norm]!);
+			}
+			case 'fetch': {
+				const i = index(instruction.slot);
+				const { name, from } = instruction;
+				return ({ fetched }) => {
+					const type = typeAt(i);
+					const data = copyOut(values[i]!, type);
+					fetched.push({ name, from, ...type, data: data.buffer as ArrayBuffer });
+				};
+			}
+			case 'drop': {
+				const slots = instruction.slots.map(index);
+				return () => {
+					for (const i of slots) {
+						releaseValue(values[i]!);
+						values[i] = 0n;
+						gathered.delete(i);
+					}
+				};
+			}
+			default:
+				return unreachable(instruction, 'device');
+		}
+	};
+	/** Memory of gathered slots, which no native value owns. */
+	const gathered = new Map<number, Uint8Array>();
+	const sections = {
+		prologue: device.prologue.map(compile),
+		iteration: device.iteration.map(compile),
+		epilogue: device.epilogue.map(compile),
+	};
+	return {
+		run({ section, feeds, trace }) {
+			const steps = sections[section];
+			const io: IterationIo = { feeds, fetched: [] };
+			const spans = new Float64Array(trace ? steps.length * 2 : 0);
+			for (let k = 0; k < steps.length; k++) {
+				const step = steps[k]!;
+				if (trace) spans[2 * k] = performance.timeOrigin + performance.now();
+				try {
+					step.run(io);
+				} catch (cause) {
+					if (cause instanceof Error && cause.name === 'Stopped') throw cause;
+					throw new DiffusionPipeError('engine', cause instanceof Error ? cause.message : String(cause), {
+						place: place(`instruction ${k}, ${step.text}`),
+						cause,
+					});
+				}
+				if (trace) spans[2 * k + 1] = performance.timeOrigin + performance.now();
+			}
+			return { fetched: io.fetched, spans };
+		},
+		release() {
+			for (let i = 0; i < values.length; i++) if (values[i] !== 0n) releaseValue(values[i]!);
+			values.fill(0n);
+			for (const s of sessions.values()) s.release();
+			for (const u of updaters.values()) u.release();
+			adder?.release();
+		},
+	};
+}
+
+function missing(what: string): never {
+	throw new DiffusionPipeError('engine', 'is not there', { place: what });
+}
+
+/** Slots an instruction names. */
+function slotsOf(i: Instruction): readonly SlotId[] {
+	switch (i.op) {
+		case 'feed':
+		case 'send':
+		case 'recv':
+		case 'fetch':
+			return [i.slot];
+		case 'run':
+			return [...i.inputs, ...i.outputs];
+		case 'allReduce':
+		case 'drop':
+			return i.slots;
+		case 'allGather':
+			return [i.slot, i.output];
+		case 'update':
+			return [i.hyper, i.normSquared];
+		default:
+			return unreachable(i, 'slotsOf');
+	}
+}
+
+/** Short text of an instruction for errors and timelines: `run 0F3 (stage0.forward)`. */
+export function instructionText(i: Instruction): string {
+	switch (i.op) {
+		case 'run':
+			return `run ${i.label} (${i.graph})`;
+		case 'feed':
+			return `feed ${i.slot}`;
+		case 'send':
+			return `send ${i.slot} to device ${i.peer}`;
+		case 'recv':
+			return `recv ${i.slot} from device ${i.peer}`;
+		case 'allReduce':
+			return `allReduce ${i.slots.join(', ')}`;
+		case 'allGather':
+			return `allGather ${i.slot}`;
+		case 'update':
+			return `update ${i.bank}`;
+		case 'fetch':
+			return `fetch ${i.name}`;
+		case 'drop':
+			return `drop ${i.slots.length} slots`;
+		default:
+			return unreachable(i, 'instructionText');
+	}
+}
+
+export type { Environment };

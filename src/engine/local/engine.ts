@@ -1,0 +1,317 @@
+/** @file The local engine: runs a program on this machine, one worker thread per device, and ends with one clear error when any fails. */
+import { Worker } from 'node:worker_threads';
+import { DiffusionPipeError } from '../../core/errors.ts';
+import { makeArray, sizeOf, type Tensor, type TypeShape } from '../../core/tensor.ts';
+import { workerEntry } from '../../core/worker-entry.ts';
+import { writeOnnx } from '../../graph/onnx/index.ts';
+import { type Graph, valueOf } from '../../graph/types.ts';
+import type { Compiled } from '../../program/lower.ts';
+import type { Span, Timeline } from '../../program/timeline.ts';
+import type { BankId, DeviceId, Program } from '../../program/types.ts';
+import { instructionText } from './device.ts';
+import { createEnvironment, type Environment, releaseValue } from './native.ts';
+import type { BankMemory, DeviceSetup, Fetched, FromDevice, GraphModel, SharedTensor, ToDevice } from './protocol.ts';
+import { createChannel, createControl, createMeeting, drain, stop } from './shared.ts';
+
+export interface LocalEngineOptions {
+	/** Graph of the optimiser step, for programs with `update`. */
+	readonly update?: Graph;
+	/** Threads inside one operator; by default 1. */
+	readonly threads?: number;
+}
+
+/** What an iteration gave: fetched tensors by name (joined in sample order along the first axis), and its timeline when traced. */
+export interface IterationResult {
+	readonly fetched: ReadonlyMap<string, Tensor>;
+	readonly timeline: Timeline | undefined;
+}
+
+/** A host tensor for the engine; copied to shared memory unless it is there already. */
+export type Feed = Tensor | SharedTensor;
+
+export interface LocalEngine {
+	readonly program: Program;
+	/** Runs a section on every device. One run at a time. Rejects with one engine error; the engine is closed then. */
+	run(
+		section: 'prologue' | 'iteration' | 'epilogue',
+		feeds: Readonly<Record<string, Feed>>,
+		options?: { readonly trace?: boolean },
+	): Promise<IterationResult>;
+	/** Live view of a bank's buffer on a device: `moment` picks an optimiser moment. Touch it only between runs. */
+	bank(device: DeviceId, bank: BankId, role: 'parameter' | 'gradient' | { readonly moment: number }): Float32Array;
+	/** Ends the threads and gives their native memory back. */
+	close(): Promise<void>;
+	/** For tests of failure: the device's thread. */
+	worker(device: DeviceId): Worker;
+}
+
+let environment: Environment | undefined;
+
+/** The process's ONNX Runtime environment. */
+export function sharedEnvironment(): Environment {
+	environment ??= createEnvironment();
+	return environment;
+}
+
+/** A graph as ONNX bytes with its names, for a device. */
+export function modelOf(graph: Graph): GraphModel {
+	return {
+		model: writeOnnx(graph),
+		inputs: graph.inputs,
+		outputs: graph.outputs,
+		outputTypes: graph.outputs.map((name): TypeShape => {
+			const { dtype, shape } = valueOf(graph, name);
+			return { dtype, shape };
+		}),
+	};
+}
+
+/** Starts a thread per device and compiles the program's graphs there. Throws when a device cannot start. */
+export async function createLocalEngine(
+	{ program, graphs }: Pick<Compiled, 'program' | 'graphs'>,
+	options: LocalEngineOptions = {},
+): Promise<LocalEngine> {
+	const control = createControl();
+	const channels = new Map(channelCapacities(program).map(([id, capacity]) => [id, createChannel(capacity)]));
+	const meetings = new Map(Object.entries(program.groups).map(([id, members]) => [id, createMeeting(members.length)]));
+	const banks = program.devices.map(
+		(d) =>
+			new Map(
+				d.banks.map((b) => [
+					b.id as string,
+					allocate(
+						b.size,
+						b.moments,
+						d.residents.some((r) => r.bank === b.id && r.role === 'gradient'),
+					),
+				]),
+			),
+	);
+	const models = new Map([...graphs].map(([id, graph]) => [id as string, modelOf(graph)]));
+	const update = options.update && modelOf(options.update);
+	const shared = sharedEnvironment();
+
+	let failure: DiffusionPipeError | undefined;
+	let closing = false;
+	const waiting = new Map<number, { resolve: (m: Extract<FromDevice, { kind: 'done' | 'ready' }>) => void; reject: (e: Error) => void }>();
+	const alive = new Set<number>();
+	const abort = (error: DiffusionPipeError) => {
+		failure ??= error;
+		stop(control);
+	};
+	/** Rejects what waits once every thread has stopped or answered, so that nothing runs behind the caller's back. */
+	const settle = (device: number) => {
+		const entry = waiting.get(device);
+		waiting.delete(device);
+		if (entry && failure) entry.reject(failure);
+	};
+	const workers = program.devices.map((device, k) => {
+		const own = new Set(
+			[device.prologue, device.iteration, device.epilogue].flat().flatMap((i) => (i.op === 'run' ? [i.graph as string] : [])),
+		);
+		const setup: DeviceSetup = {
+			environment: shared,
+			device,
+			groups: program.groups,
+			graphs: new Map([...models].filter(([id]) => own.has(id))),
+			update,
+			banks: banks[k]!,
+			channels,
+			meetings,
+			control,
+			threads: options.threads ?? 1,
+		};
+		const worker = new Worker(workerEntry(import.meta.url, './worker.js'), { workerData: setup, name: `device ${device.device}` });
+		alive.add(device.device);
+		worker.on('message', (message: FromDevice) => {
+			if (message.kind === 'failed') {
+				if (!message.secondary) abort(new DiffusionPipeError('engine', message.message, { place: 'local engine' }));
+				else stop(control);
+				settle(device.device);
+				return;
+			}
+			const entry = waiting.get(device.device);
+			waiting.delete(device.device);
+			entry?.resolve(message);
+		});
+		worker.on('error', (error) => {
+			abort(new DiffusionPipeError('engine', error.message, { place: `device ${device.device}`, cause: error }));
+			settle(device.device);
+		});
+		worker.on('exit', (code) => {
+			alive.delete(device.device);
+			if (!closing) {
+				abort(
+					new DiffusionPipeError('engine', `the thread ended unexpectedly (exit code ${code})`, {
+						place: `device ${device.device}`,
+						hint: 'its memory may have run out',
+					}),
+				);
+			}
+			settle(device.device);
+		});
+		return worker;
+	});
+
+	const ask = <K extends 'done' | 'ready'>(k: number): Promise<Extract<FromDevice, { kind: K }>> => {
+		const { device } = program.devices[k]!;
+		return new Promise((resolve, reject) => {
+			if (!alive.has(device)) {
+				reject(failure ?? closedError());
+				return;
+			}
+			waiting.set(device, { resolve: resolve as (m: FromDevice) => void, reject });
+		});
+	};
+	/** Waits for every device, so that a failure is reported when all have come to rest. */
+	const all = async <K extends 'done' | 'ready'>(answers: readonly Promise<Extract<FromDevice, { kind: K }>>[]) => {
+		const settled = await Promise.allSettled(answers);
+		const bad = settled.find((s) => s.status === 'rejected');
+		if (bad) {
+			await close();
+			throw failure ?? bad.reason;
+		}
+		return settled.map((s) => (s as PromiseFulfilledResult<Extract<FromDevice, { kind: K }>>).value);
+	};
+	const close = async () => {
+		if (closing) return;
+		closing = true;
+		const message: ToDevice = { kind: 'close' };
+		await Promise.all(
+			workers.map(async (w, k) => {
+				if (!alive.has(program.devices[k]!.device)) return;
+				const gone = new Promise<void>((resolve) => w.once('exit', () => resolve()));
+				w.postMessage(message);
+				const timer = setTimeout(() => void w.terminate(), 5000);
+				await gone;
+				clearTimeout(timer);
+			}),
+		);
+		for (const channel of channels.values()) for (const value of drain(channel)) releaseValue(value);
+	};
+	const closedError = () => new DiffusionPipeError('engine', 'the engine is closed', { place: program.name });
+
+	await all<'ready'>(program.devices.map((_, k) => ask<'ready'>(k)));
+	let busy = false;
+	return {
+		program,
+		async run(section, feeds, { trace = false } = {}) {
+			if (failure) throw failure;
+			if (closing) throw closedError();
+			if (busy) throw new DiffusionPipeError('engine', 'a run is under way', { place: program.name });
+			busy = true;
+			try {
+				checkFeeds(program, section, feeds);
+				const sent = Object.fromEntries(Object.entries(feeds).map(([name, t]) => [name, toShared(t)]));
+				const answers = program.devices.map((_, k) => ask<'done'>(k));
+				const message: ToDevice = { kind: 'run', section, feeds: sent, trace };
+				for (const w of workers) w.postMessage(message);
+				const done = await all<'done'>(answers);
+				return {
+					fetched: joinFetched(done.flatMap((d) => d.fetched)),
+					timeline: trace ? timelineOf(program, section, done) : undefined,
+				};
+			} finally {
+				busy = false;
+			}
+		},
+		bank(device, bank, role) {
+			const k = program.devices.findIndex((d) => d.device === device);
+			const memory = banks[k]?.get(bank);
+			const buffer =
+				memory && (role === 'parameter' ? memory.parameter : role === 'gradient' ? memory.gradient : memory.moments[role.moment]);
+			if (!buffer) throw new DiffusionPipeError('engine', 'no such bank', { place: `device ${device}, bank ${bank}` });
+			return new Float32Array(buffer);
+		},
+		close,
+		worker: (device) => workers[program.devices.findIndex((d) => d.device === device)]!,
+	};
+}
+
+function allocate(size: number, moments: number, gradient: boolean): BankMemory {
+	const make = () => new SharedArrayBuffer(size * 4);
+	return { parameter: make(), gradient: gradient ? make() : undefined, moments: Array.from({ length: moments }, make) };
+}
+
+/** Ring sizes: twice the sends of an iteration, so that a sender never waits for a receiver that is a whole iteration behind. */
+function channelCapacities(program: Program): [string, number][] {
+	const counts = new Map<string, number>();
+	for (const d of program.devices) {
+		for (const i of [...d.prologue, ...d.iteration, ...d.epilogue])
+			if (i.op === 'send') counts.set(i.channel, (counts.get(i.channel) ?? 0) + 1);
+	}
+	return [...counts].map(([id, n]) => [id, 2 * n]);
+}
+
+function toShared(t: Feed): SharedTensor {
+	if ('buffer' in t) return t;
+	const { dtype, shape, data } = t;
+	if (data.buffer instanceof SharedArrayBuffer && data.byteOffset === 0) return { dtype, shape, buffer: data.buffer };
+	const buffer = new SharedArrayBuffer(Math.max(data.byteLength, 1));
+	new Uint8Array(buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+	return { dtype, shape, buffer };
+}
+
+function checkFeeds(program: Program, section: 'prologue' | 'iteration' | 'epilogue', feeds: Readonly<Record<string, Feed>>): void {
+	const used = new Set(program.devices.flatMap((d) => d[section].flatMap((i) => (i.op === 'feed' ? [i.source] : []))));
+	for (const name of used) {
+		const want = program.sources[name];
+		const given = feeds[name];
+		const text = (t: TypeShape | undefined) => (t ? `${t.dtype}[${t.shape.join(',')}]` : 'nothing');
+		if (!given || text(given) !== text(want)) {
+			throw new DiffusionPipeError('engine', 'a feed does not fit', { place: `source ${name}`, expected: text(want), found: text(given) });
+		}
+	}
+}
+
+/** Joins fetches of one name along the first axis, in order of their first sample. */
+function joinFetched(fetched: readonly Fetched[]): Map<string, Tensor> {
+	const groups = new Map<string, Fetched[]>();
+	for (const f of fetched) {
+		const group = groups.get(f.name);
+		if (group) group.push(f);
+		else groups.set(f.name, [f]);
+	}
+	const joined = new Map<string, Tensor>();
+	for (const [name, parts] of groups) {
+		parts.sort((a, b) => a.from - b.from);
+		const { dtype, shape } = parts[0]!;
+		const rows = parts.reduce((n, p) => n + (p.shape[0] ?? 1), 0);
+		const type = { dtype, shape: [rows, ...shape.slice(1)] };
+		const bytes = new Uint8Array(parts.reduce((n, p) => n + p.data.byteLength, 0));
+		let at = 0;
+		for (const p of parts) {
+			bytes.set(new Uint8Array(p.data), at);
+			at += p.data.byteLength;
+		}
+		joined.set(name, { ...type, data: makeArray(dtype, sizeOf(type.shape), bytes.buffer) });
+	}
+	return joined;
+}
+
+function timelineOf(
+	program: Program,
+	section: 'prologue' | 'iteration' | 'epilogue',
+	done: readonly { readonly spans: Float64Array }[],
+): Timeline {
+	const start = Math.min(...done.flatMap(({ spans }) => (spans.length > 0 ? [spans[0]!] : [])));
+	return {
+		devices: program.devices.map((d, k) => ({
+			device: d.device,
+			spans: d[section].flatMap((i, n): Span[] => {
+				if (i.op === 'drop' || i.op === 'allGather') return [];
+				const from = done[k]!.spans[2 * n]! - start;
+				const to = done[k]!.spans[2 * n + 1]! - start;
+				return [
+					{
+						name: i.op === 'run' ? i.label : instructionText(i),
+						kind: i.op,
+						start: from,
+						end: to,
+						...(i.op === 'run' && i.action ? { action: i.action } : {}),
+					},
+				];
+			}),
+		})),
+	};
+}

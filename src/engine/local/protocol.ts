@@ -1,0 +1,61 @@
+/** @file Messages between the engine and its device threads. */
+import type { TypeShape } from '../../core/tensor.ts';
+import type { DeviceProgram, Program } from '../../program/types.ts';
+import type { Environment } from './native.ts';
+import type { Channel, Control, Meeting } from './shared.ts';
+
+/** A graph as a device gets it. */
+export interface GraphModel {
+	readonly model: Uint8Array;
+	readonly inputs: readonly string[];
+	readonly outputs: readonly string[];
+	readonly outputTypes: readonly TypeShape[];
+}
+
+/** Flat buffers of a bank: shared memory, so that the engine's caller can read and write weights between iterations. */
+export interface BankMemory {
+	readonly parameter: SharedArrayBuffer;
+	readonly gradient: SharedArrayBuffer | undefined;
+	readonly moments: readonly SharedArrayBuffer[];
+}
+
+/** What a device thread is started with. */
+export interface DeviceSetup {
+	readonly environment: Environment;
+	readonly device: DeviceProgram;
+	readonly groups: Program['groups'];
+	readonly graphs: ReadonlyMap<string, GraphModel>;
+	readonly update: GraphModel | undefined;
+	readonly banks: ReadonlyMap<string, BankMemory>;
+	readonly channels: ReadonlyMap<string, Channel>;
+	readonly meetings: ReadonlyMap<string, Meeting>;
+	readonly control: Control;
+	readonly threads: number;
+}
+
+/** A host tensor in shared memory. */
+export interface SharedTensor extends TypeShape {
+	readonly buffer: SharedArrayBuffer;
+}
+
+export type ToDevice =
+	| {
+			readonly kind: 'run';
+			readonly section: 'prologue' | 'iteration' | 'epilogue';
+			readonly feeds: Readonly<Record<string, SharedTensor>>;
+			readonly trace: boolean;
+	  }
+	| { readonly kind: 'close' };
+
+/** A fetched slot. `data` is the raw bytes. */
+export interface Fetched extends TypeShape {
+	readonly name: string;
+	readonly from: number;
+	readonly data: ArrayBuffer;
+}
+
+export type FromDevice =
+	| { readonly kind: 'ready' }
+	/** `spans`: start and end per instruction in ms since `timeOrigin` of the process; empty unless traced. */
+	| { readonly kind: 'done'; readonly fetched: readonly Fetched[]; readonly spans: Float64Array }
+	| { readonly kind: 'failed'; readonly message: string; readonly instruction: string; readonly secondary: boolean };

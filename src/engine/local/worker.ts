@@ -1,0 +1,38 @@
+/** @file Entry of a device thread: builds its device, then runs sections as messages come. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { createDevice, type Device } from './device.ts';
+import type { DeviceSetup, FromDevice, ToDevice } from './protocol.ts';
+import { stop } from './shared.ts';
+
+const setup = workerData as DeviceSetup;
+const port = parentPort!;
+const say = (message: FromDevice, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer);
+
+function fail(error: unknown): void {
+	const secondary = error instanceof Error && error.name === 'Stopped';
+	stop(setup.control);
+	say({ kind: 'failed', message: error instanceof Error ? error.message : String(error), instruction: '', secondary });
+}
+
+let device: Device | undefined;
+try {
+	device = createDevice(setup);
+	say({ kind: 'ready' });
+} catch (error) {
+	fail(error);
+}
+
+port.on('message', (message: ToDevice) => {
+	if (message.kind === 'close') {
+		device?.release();
+		port.close();
+		return;
+	}
+	if (!device) return;
+	try {
+		const { fetched, spans } = device.run(message);
+		say({ kind: 'done', fetched, spans }, [...fetched.map((f) => f.data), spans.buffer as ArrayBuffer]);
+	} catch (error) {
+		fail(error);
+	}
+});
