@@ -8,7 +8,7 @@ import { ops } from './ops/index.ts';
 import { isFloat } from './ops/shared.ts';
 import { simplify } from './passes/index.ts';
 import { chooseSaved, type Recompute } from './saved.ts';
-import { type Graph, type Value, type ValueName, valueOf } from './types.ts';
+import { type Graph, type Value, type ValueName, valueNamed } from './types.ts';
 
 /**
  * Adds the backward nodes of everything built so far to `g`: the gradient of sum(outputs * grads) for each of `wrt`
@@ -123,13 +123,13 @@ export function differentiate(graph: Graph, options: DifferentiateOptions): Diff
 	const gradInputs: ValueName[] = [];
 	const seeds = [
 		...outputs.map((name) => {
-			const value = valueOf(graph, name);
+			const value = valueNamed(graph, name);
 			const grad = g.input(gradName(name), value.dtype, value.shape);
 			gradInputs.push(grad.name);
 			return { value, grad };
 		}),
 		...losses.map((name) => {
-			const value = valueOf(graph, name);
+			const value = valueNamed(graph, name);
 			return { value, grad: g.expand(g.scalar(1, value.dtype), value.shape) };
 		}),
 	];
@@ -137,7 +137,7 @@ export function differentiate(graph: Graph, options: DifferentiateOptions): Diff
 	const results = gradients(
 		g,
 		seeds,
-		wanted.map((n) => valueOf(graph, n)),
+		wanted.map((n) => valueNamed(graph, n)),
 	);
 	const unreached = wanted.filter((_, i) => !results[i]);
 	const named = new Map<ValueName, ValueName>();

@@ -3,7 +3,7 @@ import { DiffusionPipeError } from '../core/errors.ts';
 import { describe, type Tensor } from '../core/tensor.ts';
 import { readAttributes } from './op.ts';
 import { ops } from './ops/index.ts';
-import { type Graph, type Node, type ValueName, valueOf } from './types.ts';
+import { type Graph, type Node, type ValueName, valueNamed } from './types.ts';
 
 /** Outputs of one node given its input tensors. */
 export function evaluateNode(graph: Graph, node: Node, inputs: readonly (Tensor | undefined)[]): readonly Tensor[] {
@@ -11,7 +11,7 @@ export function evaluateNode(graph: Graph, node: Node, inputs: readonly (Tensor 
 	return def.evaluate({
 		inputs,
 		attributes: readAttributes(node.op, def.attributes, node.attributes),
-		outputs: node.outputs.map((name) => valueOf(graph, name)),
+		outputs: node.outputs.map((name) => valueNamed(graph, name)),
 		input(i) {
 			const t = inputs[i];
 			if (!t) throw new DiffusionPipeError('graph', `input ${i} is missing`, { place: `${node.scope || graph.name}: ${node.op}` });
@@ -25,7 +25,7 @@ export function evaluateGraph(graph: Graph, feeds: ReadonlyMap<ValueName, Tensor
 	const env = new Map<ValueName, Tensor>(graph.constants);
 	for (const name of graph.inputs) {
 		const t = feeds.get(name);
-		const want = describe(valueOf(graph, name));
+		const want = describe(valueNamed(graph, name));
 		if (!t || describe(t) !== want) {
 			throw new DiffusionPipeError('graph', `input ${name} does not fit`, {
 				place: `graph ${graph.name}`,

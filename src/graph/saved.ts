@@ -2,7 +2,7 @@
 import { byteSize } from '../core/tensor.ts';
 import { minimumCut } from './flow.ts';
 import { ops } from './ops/index.ts';
-import { type Graph, type ValueName, valueOf } from './types.ts';
+import { type Graph, type ValueName, valueNamed } from './types.ts';
 
 /** 'views': only operators that move no data run again. 'cheap': single passes over memory (norms, activations, modulation) do too. */
 export type Recompute = 'views' | 'cheap';
@@ -37,7 +37,7 @@ export function chooseSaved(
 		edges.push({
 			from: vertex(`in ${name}`),
 			to: vertex(`out ${name}`),
-			capacity: byteSize(valueOf(joint, name)) + (forward.has(name) ? 1 : 0),
+			capacity: byteSize(valueNamed(joint, name)) + (forward.has(name) ? 1 : 0),
 		});
 	};
 	for (const name of joint.inputs) {

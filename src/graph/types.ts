@@ -37,7 +37,7 @@ export interface Graph {
 }
 
 /** The value called `name`; throws an internal error when the graph has none. */
-export function valueOf(graph: Graph, name: ValueName): Value {
+export function valueNamed(graph: Graph, name: ValueName): Value {
 	const value = graph.values.get(name);
 	if (!value) throw new Error(`graph ${graph.name} has no value ${name}`);
 	return value;

@@ -2,7 +2,7 @@
 import { DiffusionPipeError } from '../core/errors.ts';
 import { byteSize, type TypeShape } from '../core/tensor.ts';
 import type { Recompute } from '../graph/saved.ts';
-import { type Graph, type ValueName, valueOf } from '../graph/types.ts';
+import { type Graph, type ValueName, valueNamed } from '../graph/types.ts';
 import { type ChainTrace, liveAt } from '../nn/chain.ts';
 import type { Schedule } from '../plan/schedules/types.ts';
 import { type BankLayout, layoutBank } from './layout.ts';
@@ -67,7 +67,7 @@ export function stageRanges(layers: number, cuts: readonly number[]): readonly (
 /** Signature of a graph; `workspaceBytes` bounds its inner values from above by what is alive at once in node order. */
 export function signatureOf(graph: Graph): GraphSignature {
 	const type = (name: ValueName): TypeShape => {
-		const { dtype, shape } = valueOf(graph, name);
+		const { dtype, shape } = valueNamed(graph, name);
 		return { dtype, shape };
 	};
 	return { inputs: graph.inputs.map(type), outputs: graph.outputs.map(type), workspaceBytes: peakBytes(graph) };
@@ -83,12 +83,12 @@ export function peakBytes(graph: Graph): number {
 	let alive = 0;
 	let peak = 0;
 	graph.nodes.forEach((node, i) => {
-		for (const o of node.outputs) if (!outside.has(o)) alive += byteSize(valueOf(graph, o));
+		for (const o of node.outputs) if (!outside.has(o)) alive += byteSize(valueNamed(graph, o));
 		peak = Math.max(peak, alive);
 		for (const name of new Set(node.inputs)) {
-			if (name !== '' && last.get(name) === i && !outside.has(name)) alive -= byteSize(valueOf(graph, name));
+			if (name !== '' && last.get(name) === i && !outside.has(name)) alive -= byteSize(valueNamed(graph, name));
 		}
-		for (const o of node.outputs) if (!outside.has(o) && !last.has(o)) alive -= byteSize(valueOf(graph, o));
+		for (const o of node.outputs) if (!outside.has(o) && !last.has(o)) alive -= byteSize(valueNamed(graph, o));
 	});
 	return peak;
 }

@@ -4,7 +4,7 @@ import { DiffusionPipeError } from '../../core/errors.ts';
 import { makeArray, sizeOf, type Tensor, type TypeShape } from '../../core/tensor.ts';
 import { workerEntry } from '../../core/worker-entry.ts';
 import { writeOnnx } from '../../graph/onnx/index.ts';
-import { type Graph, valueOf } from '../../graph/types.ts';
+import { type Graph, valueNamed } from '../../graph/types.ts';
 import type { Compiled } from '../../program/lower.ts';
 import type { Span, Timeline } from '../../program/timeline.ts';
 import type { BankId, DeviceId, Program } from '../../program/types.ts';
@@ -60,7 +60,7 @@ export function modelOf(graph: Graph): GraphModel {
 		inputs: graph.inputs,
 		outputs: graph.outputs,
 		outputTypes: graph.outputs.map((name): TypeShape => {
-			const { dtype, shape } = valueOf(graph, name);
+			const { dtype, shape } = valueNamed(graph, name);
 			return { dtype, shape };
 		}),
 	};

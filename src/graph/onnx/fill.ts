@@ -10,7 +10,7 @@ import { intField, messageField, type OutField, stringField } from './wire.ts';
 /** ONNX's default fill is a float32 zero. */
 const defaults = { value: 0, dtype: onnxElementType.float32 };
 
-/** Our attributes of a ConstantOfShape node of a file. */
+/** Our attributes of a ConstantOfShape node of a file; none where it has none. */
 export function constantOfShape(protos: ReadonlyMap<string, AttributeProto>, place: string, fail: Fail): Attributes {
 	const proto = protos.get('value');
 	if (!proto)
@@ -23,7 +23,7 @@ export function constantOfShape(protos: ReadonlyMap<string, AttributeProto>, pla
 	return { value: readElement(fill.dtype, fill.data, 0), dtype: onnxElementType[fill.dtype] };
 }
 
-/** Fields of the AttributeProto, or undefined when the attributes are not a number and the ONNX number of a type we hold. */
+/** Fields of the AttributeProto (a missing one of the two is ONNX's default), or undefined when the attributes are not a number and the ONNX number of a type we hold. */
 export function fillFields(attributes: Attributes): OutField[] | undefined {
 	const { value, dtype } = { ...defaults, ...attributes };
 	const type = typeof dtype === 'number' ? dtypeOfOnnx(dtype) : undefined;

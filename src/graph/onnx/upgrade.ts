@@ -200,6 +200,18 @@ const groupNormalization: Upgrade = (node, tools) => {
 	return [{ ...node, inputs: [node.inputs[0]!, spread(1), spread(2)] }];
 };
 
+/** Opset 10 had no region, sizes or choice of coordinates: positions were divided by the scales and rounded down. */
+const resize: Upgrade = (node, tools) => {
+	if (tools.opset >= 11) return [node];
+	const text = (value: string): AttributeProto => ({ kind: 'string', value });
+	const added = [
+		['coordinate_transformation_mode', text('asymmetric')],
+		['nearest_mode', text('floor')],
+	] as const;
+	const [x = '', scales = ''] = node.inputs;
+	return [{ ...node, inputs: [x, '', scales], attributes: new Map([...node.attributes, ...added]) }];
+};
+
 const reduction = listToInput('axes', 1);
 
 /** Operators that need a look before they are taken over; those that are not of our table become others. */
@@ -222,5 +234,6 @@ export const upgrades: Readonly<Record<string, Upgrade>> = {
 	LogSoftmax: softmax,
 	Max: variadic,
 	Min: variadic,
+	Resize: resize,
 	GroupNormalization: groupNormalization,
 };

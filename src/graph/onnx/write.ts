@@ -4,7 +4,7 @@ import type { TypeShape } from '../../core/tensor.ts';
 import { onnxElementType } from '../builder/elementwise.ts';
 import type { AttributeSpec, OpDef } from '../op.ts';
 import { ops } from '../ops/index.ts';
-import { type AttributeValue, type Graph, type Node, valueOf as valueIn } from '../types.ts';
+import { type AttributeValue, type Graph, type Node, valueNamed as valueIn } from '../types.ts';
 import { fillFields } from './fill.ts';
 import { tensorFields } from './tensors.ts';
 import { encodeMessage, floatField, intField, messageField, type OutField, sizeOfFields, stringField } from './wire.ts';
@@ -93,7 +93,7 @@ function withoutTrailing(names: readonly string[]): readonly string[] {
 }
 
 function attributeFields(node: Node, def: OpDef, place: string): OutField[] {
-	if (node.op === 'ConstantOfShape') {
+	if (node.op === 'ConstantOfShape' && Object.keys(node.attributes).length > 0) {
 		const fill = fillFields(node.attributes);
 		if (fill) return [messageField(5, fill)];
 		throw new DiffusionPipeError('graph', 'the fill cannot be written', {

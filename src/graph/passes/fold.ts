@@ -2,7 +2,7 @@
 import { sameShape, sizeOf, type Tensor, toNumbers } from '../../core/tensor.ts';
 import { evaluateNode } from '../evaluate.ts';
 import type { Graph, Node, ValueName } from '../types.ts';
-import { valueOf } from '../types.ts';
+import { valueNamed } from '../types.ts';
 
 /** Folds nodes whose inputs are all constant (up to `maxElements` of result) and drops multiplications by 1, additions of 0, empty moves. */
 export function foldConstants(graph: Graph, maxElements = 1 << 20): Graph {
@@ -14,7 +14,7 @@ export function foldConstants(graph: Graph, maxElements = 1 << 20): Graph {
 	for (const original of graph.nodes) {
 		const node: Node = { ...original, inputs: original.inputs.map(resolve) };
 		const foldable = node.inputs.length > 0 && node.inputs.every((i) => i === '' || constants.has(i));
-		const small = node.outputs.every((o) => sizeOf(valueOf(graph, o).shape) <= maxElements);
+		const small = node.outputs.every((o) => sizeOf(valueNamed(graph, o).shape) <= maxElements);
 		if (foldable && small && !node.outputs.some((o) => outputs.has(o))) {
 			const results = evaluateNode(
 				graph,
@@ -39,7 +39,7 @@ export function foldConstants(graph: Graph, maxElements = 1 << 20): Graph {
 function identityOf(graph: Graph, node: Node, constants: ReadonlyMap<ValueName, Tensor>): ValueName | undefined {
 	const [a, b] = node.inputs;
 	if (!a || node.outputs.length !== 1) return undefined;
-	const out = valueOf(graph, node.outputs[0]!);
+	const out = valueNamed(graph, node.outputs[0]!);
 	const keeps = (x: ValueName | '' | undefined): x is ValueName => {
 		const v = x ? graph.values.get(x) : undefined;
 		return v !== undefined && v.dtype === out.dtype && sameShape(v.shape, out.shape);
