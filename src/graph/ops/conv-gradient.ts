@@ -53,28 +53,18 @@ function inputGradient(g: GraphBuilder, dy: Value, w: Value, window: Window, gro
 	return g.convTranspose(dy, w, undefined, { strides, dilations, pads, group, outputPadding });
 }
 
-/** The weight of the transposed convolution as a plain one: [out, in/group, ...kernel] to [in, out/group, ...kernel], every kernel turned round. */
+/**
+ * The weight of the transposed convolution as a plain one: [out, in/group, ...kernel] to [in, out/group, ...kernel], every kernel turned
+ * round. Kernels are turned while whole rows of outputs stand behind them: turning them as the last axis would move single elements.
+ */
 function flipped(g: GraphBuilder, w: Value, group: number): Value {
 	const [out, perGroup, ...kernel] = w.shape as [number, number, ...number[]];
-	const axes = range(kernel.length, 2);
-	const exchanged =
-		group === 1
-			? g.transpose(w, [1, 0, ...axes])
-			: g.reshape(g.transpose(g.reshape(w, [group, out / group, perGroup, ...kernel]), [0, 2, 1, ...axes.map((a) => a + 1)]), [
-					group * perGroup,
-					out / group,
-					...kernel,
-				]);
-	const turned = axes.filter((a) => w.shape[a]! > 1);
-	if (turned.length === 0) return exchanged;
-	const ones = turned.map(() => -1);
-	return g.slice(
-		exchanged,
-		ones,
-		turned.map((a) => -w.shape[a]! - 1),
-		turned,
-		ones,
-	);
+	const taps = sizeOf(kernel);
+	const outputsLast = g.transpose(g.reshape(w, [group, out / group, perGroup * taps]), [0, 2, 1]);
+	const shape = [group * perGroup, out / group, ...kernel];
+	if (taps === 1) return g.reshape(outputsLast, shape);
+	const turned = g.slice(g.reshape(outputsLast, [group * perGroup, taps, out / group]), [-1], [-taps - 1], [1], [-1]);
+	return g.reshape(g.transpose(turned, [0, 2, 1]), shape);
 }
 
 /**
@@ -87,9 +77,11 @@ function weightGradient(g: GraphBuilder, image: Value, flow: Value, window: Wind
 	const places = spatialOf(flow);
 	const [inputs, outputs, columns] = [image.shape[1]!, flow.shape[1]!, flow.shape[0]! * sizeOf(places)];
 	const axes = range(kernel.length, 2);
+	// Spatial axes are one axis meanwhile: with three axes it is whole images that move.
 	const channelsFirst = (x: Value) => {
 		const [batch, channels, ...rest] = x.shape as [number, number, ...number[]];
-		return batch === 1 || channels === 1 ? g.reshape(x, [channels, batch, ...rest]) : g.transpose(x, [1, 0, ...axes]);
+		const moved = batch === 1 || channels === 1 ? x : g.transpose(g.reshape(x, [batch, channels, sizeOf(rest)]), [1, 0, 2]);
+		return g.reshape(moved, [channels, batch, ...rest]);
 	};
 	const matrix = (x: Value, channels: number) => g.reshape(x, group === 1 ? [channels, columns] : [group, channels / group, columns]);
 	const padded = pads.some((p) => p > 0)
@@ -103,14 +95,8 @@ function weightGradient(g: GraphBuilder, image: Value, flow: Value, window: Wind
 		const met = whole ? padded : g.slice(padded, starts, ends, axes, strides.some((s) => s > 1) ? strides : undefined);
 		return g.matMul(left, swapLast(g, matrix(met, inputs)));
 	});
-	const shape = [outputs, inputs / group, ...kernel];
-	if (products.length === 1) return g.reshape(products[0]!, shape);
-	// Taps are joined as rows, whole matrices each, and turned into the last axis in one go: joining them there would copy element by element.
-	const rows = g.concat(
-		products.map((p) => g.reshape(p, [1, sizeOf(p.shape)])),
-		0,
-	);
-	return g.reshape(g.transpose(rows, [1, 0]), shape);
+	const columnsOf = products.map((p) => g.reshape(p, [outputs * (inputs / group), 1]));
+	return g.reshape(g.concat(columnsOf, 1), [outputs, inputs / group, ...kernel]);
 }
 
 /** Positions of the taps of a kernel, row-major. */
