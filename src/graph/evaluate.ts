@@ -41,7 +41,9 @@ export function evaluateGraph(graph: Graph, feeds: ReadonlyMap<ValueName, Tensor
 			node,
 			node.inputs.map((i) => (i === '' ? undefined : env.get(i))),
 		);
-		node.outputs.forEach((name, i) => env.set(name, results[i]!));
+		node.outputs.forEach((name, i) => {
+			env.set(name, results[i]!);
+		});
 	}
 	return new Map(graph.outputs.map((name) => [name, env.get(name)!]));
 }

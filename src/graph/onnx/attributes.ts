@@ -8,53 +8,19 @@ import type { AttributeProto } from './schema.ts';
 /** Throws an input error that names the file, the node, what is wrong and what was expected. */
 export type Fail = (what: string, parts?: { expected?: string; found?: string; hint?: string }) => never;
 
-/**
- * Attributes that exporters spell out and our tables do not have, with the one value each may have: ONNX's default, or what means the same.
- * Any other value changes what the operator computes and is refused.
- */
-const harmless: Readonly<Record<string, (value: AttributeProto['value']) => boolean>> = {
-	allowzero: isZero,
-	antialias: isZero,
-	auto_pad: (v) => v === 'NOTSET',
-	ceil_mode: isZero,
-	count_include_pad: isZero,
-	// Used by cubic interpolation only, which `mode` asks for.
-	cubic_coeff_a: () => true,
-	dilations: (v) => Array.isArray(v) && v.every((d) => d === 1n),
-	exclude_outside: isZero,
-	// Used by tf_crop_and_resize only, which `coordinate_transformation_mode` asks for.
-	extrapolation_value: () => true,
-	keep_aspect_ratio_policy: (v) => v === 'stretch',
-	noop_with_empty_axes: isZero,
-	reduction: (v) => v === 'none',
-	saturate: (v) => v === 1n,
-	select_last_index: isZero,
-	stash_type: (v) => v === 1n,
-	storage_order: isZero,
-};
-
-function isZero(value: AttributeProto['value']): boolean {
-	return value === 0n;
-}
-
-/**
- * The node's attributes as the operator's table has them. Drops attributes of no effect; fails at unknown ones (naming the nearest) and at
- * values of another kind.
- */
+/** The node's attributes as the operator's table has them. Fails at an unknown one (naming the nearest) and at a value of another kind. */
 export function attributesFor(def: OpDef, protos: ReadonlyMap<string, AttributeProto>, fail: Fail): Attributes {
 	const attributes: Record<string, AttributeValue> = {};
 	for (const [name, proto] of protos) {
 		const spec = Object.hasOwn(def.attributes, name) ? def.attributes[name] : undefined;
-		if (spec) attributes[name] = valueFor(spec.kind, name, proto, fail);
-		else if (!(Object.hasOwn(harmless, name) && harmless[name]!(proto.value))) refuse(def, name, proto, fail);
+		attributes[name] = spec ? valueFor(spec.kind, name, proto, fail) : refuse(name, proto, Object.keys(def.attributes), fail);
 	}
 	return attributes;
 }
 
-function refuse(def: OpDef, name: string, proto: AttributeProto, fail: Fail): never {
-	const names = Object.keys(def.attributes);
+function refuse(name: string, proto: AttributeProto, names: readonly string[], fail: Fail): never {
 	const near = nearestName(name, names);
-	return fail(Object.hasOwn(harmless, name) ? `attribute ${name} has an unsupported value` : `attribute ${name} is not supported`, {
+	return fail(`attribute ${name} is not supported`, {
 		expected: names.join(', ') || 'no attributes',
 		found: `${name} = ${describeAttribute(proto)}`,
 		...(near === undefined ? {} : { hint: `the nearest supported attribute is ${near}` }),

@@ -14,16 +14,17 @@ const defaults = { value: 0, dtype: onnxElementType.float32 };
 export function constantOfShape(protos: ReadonlyMap<string, AttributeProto>, place: string, fail: Fail): Attributes {
 	const proto = protos.get('value');
 	if (!proto)
-		return protos.size === 0
-			? defaults
-			: fail('an attribute is not supported', { expected: 'value', found: [...protos.keys()].join(', ') });
+		return protos.size === 0 ? {} : fail('an attribute is not supported', { expected: 'value', found: [...protos.keys()].join(', ') });
 	if (proto.kind !== 'tensor') return fail('attribute value is of another kind', { expected: 'tensor', found: proto.kind });
 	const fill = tensorFromProto(proto.value, place);
 	if (sizeOf(fill.shape) !== 1) return fail('attribute value is not one number', { found: `${fill.data.length} elements` });
 	return { value: readElement(fill.dtype, fill.data, 0), dtype: onnxElementType[fill.dtype] };
 }
 
-/** Fields of the AttributeProto (a missing one of the two is ONNX's default), or undefined when the attributes are not a number and the ONNX number of a type we hold. */
+/**
+ * Fields of the AttributeProto, with ONNX's default for a missing number or type; undefined when the attributes are not a number and the ONNX
+ * number of a type we hold.
+ */
 export function fillFields(attributes: Attributes): OutField[] | undefined {
 	const { value, dtype } = { ...defaults, ...attributes };
 	const type = typeof dtype === 'number' ? dtypeOfOnnx(dtype) : undefined;

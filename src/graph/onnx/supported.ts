@@ -1,7 +1,7 @@
 /** @file What a model may use: operator sets, operators and forms of storage. */
 import { DiffusionPipeError, nearestName } from '../../core/errors.ts';
 import type { OpDef } from '../op.ts';
-import { isOpKind, ops } from '../ops/index.ts';
+import { isOpKind, type OpKind, ops } from '../ops/index.ts';
 import type { ModelProto, NodeProto } from './schema.ts';
 import { upgrades } from './upgrade.ts';
 
@@ -33,16 +33,16 @@ export function checkSupported({ graph, opsets }: ModelProto, place: string): vo
 	const refused = new Map<string, NodeProto[]>();
 	for (const node of graph.nodes) {
 		if (isSupported(node)) continue;
-		const name = node.domain === '' ? node.opType : `${node.domain}::${node.opType}`;
+		const name = qualified(node.opType, node.domain);
 		const nodes = refused.get(name);
 		if (nodes) nodes.push(node);
 		else refused.set(name, [node]);
 	}
 	if (refused.size === 0) return;
 	const lines = [...refused].map(([name, nodes]) => {
-		const near = nearestName(nodes[0]!.opType, Object.keys(ops));
+		const near = nearestName(nodes[0]!.opType, Object.keys(ops)) as OpKind | undefined;
 		const more = nodes.length > 1 ? ` and ${nodes.length - 1} more` : '';
-		return `${name || '(no name)'} (node ${nodeName(nodes[0]!)}${more}${near === undefined ? '' : `; nearest supported: ${near}`})`;
+		return `${name || '(no name)'} (node ${nodeName(nodes[0]!)}${more}${near === undefined ? '' : `; nearest supported: ${qualified(near, (ops[near] as OpDef).domain)}`})`;
 	});
 	throw new DiffusionPipeError(
 		'input',
@@ -55,6 +55,8 @@ export function checkSupported({ graph, opsets }: ModelProto, place: string): vo
 		},
 	);
 }
+
+const qualified = (opType: string, domain = '') => (domain === '' ? opType : `${domain}::${opType}`);
 
 /** What errors call a node: its name, or that of its first output. */
 export const nodeName = (node: NodeProto): string => node.name || node.outputs[0] || node.opType;

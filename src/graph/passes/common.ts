@@ -22,7 +22,9 @@ export function commonSubexpressions(graph: Graph): Graph {
 		const first = seen.get(key);
 		// A graph output keeps its own name, so its node must stay.
 		if (first && !node.outputs.some((o) => outputs.has(o))) {
-			node.outputs.forEach((o, i) => replaced.set(o, first.outputs[i]!));
+			node.outputs.forEach((o, i) => {
+				replaced.set(o, first.outputs[i]!);
+			});
 			continue;
 		}
 		const kept = { ...node, inputs };

@@ -21,7 +21,9 @@ export function foldConstants(graph: Graph, maxElements = 1 << 20): Graph {
 				node,
 				node.inputs.map((i) => (i === '' ? undefined : constants.get(i))),
 			);
-			node.outputs.forEach((o, i) => constants.set(o, results[i]!));
+			node.outputs.forEach((o, i) => {
+				constants.set(o, results[i]!);
+			});
 			continue;
 		}
 		const same = identityOf(graph, node, constants);

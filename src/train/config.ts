@@ -1,0 +1,190 @@
+/** @file The training config: every key, its default and its meaning. TOML tables map to the objects here one to one. */
+import * as v from 'valibot';
+import { DiffusionPipeError, nearestName } from '../core/errors.ts';
+import { parseOptions } from './data/options.ts';
+
+const count = v.pipe(v.number(), v.integer(), v.minValue(1));
+const wholeNumber = v.pipe(v.number(), v.integer(), v.minValue(0));
+const share = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
+const positive = v.pipe(v.number(), v.gtValue(0));
+const notNegative = v.pipe(v.number(), v.minValue(0));
+
+/** `[objective]`: what the model learns. */
+const objective = v.strictObject({
+	/** Share of labels replaced by "no class", for classifier-free guidance. */
+	label_dropout: v.optional(share, 0.1),
+	/** `min_snr` weighs samples by min(SNR, snr_gamma); `sigma_sqrt` and `cosmap` are for flows. */
+	loss_weighting: v.optional(v.picklist(['uniform', 'min_snr', 'sigma_sqrt', 'cosmap']), 'uniform'),
+	snr_gamma: v.optional(positive, 5),
+	/** Density of the noise levels flows are trained on. */
+	weighting_scheme: v.optional(v.picklist(['uniform', 'logit_normal', 'mode']), 'uniform'),
+	logit_mean: v.optional(v.number(), 0),
+	logit_std: v.optional(positive, 1),
+	mode_scale: v.optional(v.number(), 1.29),
+	/** Adds this much of one normal number per image and channel to the noise. */
+	noise_offset: v.optional(notNegative, 0),
+});
+
+/** `[train]`. */
+const train = v.strictObject({
+	max_steps: count,
+	/** Images per step over all devices and micro-batches. */
+	batch_size: count,
+	/** Micro-batches a step is cut into on each pipeline; their gradients add up. */
+	gradient_accumulation_steps: v.optional(count, 1),
+	/** Largest global gradient norm; 0: no clipping. */
+	gradient_clipping: v.optional(notNegative, 1),
+	/** Decay of the moving average of the weights; 0: none is kept. */
+	ema_decay: v.optional(v.pipe(v.number(), v.minValue(0), v.ltValue(1)), 0.9999),
+	/** Mirror half of the images left to right. */
+	flip: v.optional(v.boolean(), false),
+});
+
+/** `[optimizer]`. */
+const optimizer = v.strictObject({
+	type: v.optional(v.picklist(['adamw']), 'adamw'),
+	lr: v.optional(positive, 1e-4),
+	betas: v.optional(
+		v.tuple([v.pipe(v.number(), v.minValue(0), v.ltValue(1)), v.pipe(v.number(), v.minValue(0), v.ltValue(1))]),
+		[0.9, 0.999],
+	),
+	eps: v.optional(positive, 1e-8),
+	weight_decay: v.optional(notNegative, 0.01),
+	lr_scheduler: v.optional(v.picklist(['constant', 'cosine']), 'constant'),
+	warmup_steps: v.optional(wholeNumber, 0),
+	/** Learning rate the cosine ends at, as a share of `lr`. */
+	min_lr_ratio: v.optional(share, 0),
+});
+
+/** `[parallel]`: how the work is laid over devices. Results do not depend on it but for rounding. */
+const parallel = v.strictObject({
+	pipeline_stages: v.optional(count, 1),
+	/** Copies of the whole pipeline. Devices in use: pipeline_stages * data_parallel. */
+	data_parallel: v.optional(count, 1),
+	pipeline_schedule: v.optional(v.string(), '1f1b'),
+	/** `time`: cut by measured layer times; `manual`: by `partition_split`. */
+	partition_method: v.optional(v.picklist(['time', 'manual']), 'time'),
+	/** First layer of each stage but the first. */
+	partition_split: v.optional(v.array(count)),
+	/** `cheap` recomputes norms and activations in the backward pass to save memory. */
+	activation_checkpointing: v.optional(v.picklist(['views', 'cheap']), 'views'),
+	/** Bytes each device may hold; 0: no limit. */
+	memory_bytes: v.optional(notNegative, 0),
+	threads_per_device: v.optional(count, 1),
+});
+
+/** `[checkpoint]`. */
+const checkpoint = v.strictObject({
+	/** 0: only at the end. */
+	every_steps: v.optional(wholeNumber, 1000),
+	/** Older ones are removed; 0 keeps all. */
+	keep_last: v.optional(wholeNumber, 2),
+});
+
+/** `[sample]`: pictures drawn during training. */
+const sample = v.strictObject({
+	/** 0: only at the end. */
+	every_steps: v.optional(wholeNumber, 0),
+	steps: v.optional(count, 50),
+	guidance_scale: v.optional(notNegative, 1),
+	/** Class labels to draw; empty: all classes, up to 100. */
+	labels: v.optional(v.array(wholeNumber), []),
+	/** Pictures per label. */
+	per_label: v.optional(count, 4),
+	seed: v.optional(wholeNumber, 0),
+	/** Draws nothing at all when false. */
+	enabled: v.optional(v.boolean(), true),
+});
+
+/** `[log]`. */
+const log = v.strictObject({
+	every_steps: v.optional(count, 1),
+	tensorboard: v.optional(v.boolean(), true),
+	/** Writes a measured timeline of one step (Chrome trace) every so many steps; 0: never. */
+	trace_every_steps: v.optional(wholeNumber, 0),
+});
+
+const tables = { objective, train, optimizer, parallel, checkpoint, sample, log } as const;
+
+type Tables = { readonly [K in keyof typeof tables]: v.InferOutput<(typeof tables)[K]> };
+
+/** A complete training config. */
+export interface TrainConfig extends Tables {
+	/** Folder of the run. */
+	readonly output_dir: string;
+	readonly seed: number;
+	/** `type` is the model's class name; the rest is its `config.json`. */
+	readonly model: Readonly<Record<string, unknown>> & { readonly type: string };
+	/** `type` is the scheduler's class name; the rest is its `scheduler_config.json`. */
+	readonly scheduler: Readonly<Record<string, unknown>> & { readonly type: string };
+	/** `type` is the data set; the rest its options. */
+	readonly data: Readonly<Record<string, unknown>> & { readonly type: string };
+}
+
+/** Checks a parsed TOML document and fills defaults in. Throws a config error naming the key, what was expected and found, and the nearest name. */
+export function readTrainConfig(raw: unknown): TrainConfig {
+	if (typeof raw !== 'object' || raw === null || Array.isArray(raw))
+		throw new DiffusionPipeError('config', 'is not a table', { place: 'config' });
+	const given = raw as Record<string, unknown>;
+	const known = ['output_dir', 'seed', 'model', 'scheduler', 'data', ...Object.keys(tables)];
+	for (const key of Object.keys(given)) {
+		if (known.includes(key)) continue;
+		const near = nearestName(key, known);
+		throw new DiffusionPipeError('config', `there is no table or key ${key}`, {
+			place: key,
+			expected: known.join(', '),
+			...(near ? { hint: `did you mean ${near}?` } : {}),
+		});
+	}
+	const top = parseOptions(
+		v.strictObject({ output_dir: v.optional(v.pipe(v.string(), v.nonEmpty()), 'runs/run'), seed: v.optional(wholeNumber, 0) }),
+		{
+			...(given.output_dir === undefined ? {} : { output_dir: given.output_dir }),
+			...(given.seed === undefined ? {} : { seed: given.seed }),
+		},
+		'config',
+	);
+	const typed = (name: 'model' | 'scheduler' | 'data') => {
+		const table = given[name];
+		const type = typeof table === 'object' && table !== null ? (table as Record<string, unknown>).type : undefined;
+		if (typeof type !== 'string') {
+			throw new DiffusionPipeError('config', 'has no type', {
+				place: name,
+				expected: `a table [${name}] with type = "..."`,
+				found: JSON.stringify(table) ?? 'nothing',
+			});
+		}
+		return table as Record<string, unknown> & { type: string };
+	};
+	const parsed = Object.fromEntries(
+		Object.entries(tables).map(([name, schema]) => [name, parseOptions(schema as typeof train, given[name] ?? {}, name)]),
+	) as unknown as Tables;
+	const config: TrainConfig = { ...top, model: typed('model'), scheduler: typed('scheduler'), data: typed('data'), ...parsed };
+	checkBatch(config);
+	return config;
+}
+
+/** The batch must part evenly over replicas and micro-batches. */
+function checkBatch({ train: t, parallel: p }: TrainConfig): void {
+	const parts = p.data_parallel * t.gradient_accumulation_steps;
+	if (t.batch_size % parts !== 0) {
+		throw new DiffusionPipeError('config', 'does not part evenly', {
+			place: 'train.batch_size',
+			expected: `a multiple of data_parallel * gradient_accumulation_steps = ${parts}`,
+			found: String(t.batch_size),
+			hint: `use ${Math.ceil(t.batch_size / parts) * parts}`,
+		});
+	}
+	if (p.partition_method === 'manual' && p.partition_split?.length !== p.pipeline_stages - 1) {
+		throw new DiffusionPipeError('config', 'does not fit the number of stages', {
+			place: 'parallel.partition_split',
+			expected: `${p.pipeline_stages - 1} layer numbers`,
+			found: String(p.partition_split?.length ?? 0),
+		});
+	}
+}
+
+/** Names of the config's tables and their keys, for `--set` and documentation. */
+export function configKeys(): Readonly<Record<string, readonly string[]>> {
+	return Object.fromEntries(Object.entries(tables).map(([name, schema]) => [name, Object.keys(schema.entries)]));
+}
