@@ -77,6 +77,8 @@ type NativeFunction = (...args: unknown[]) => unknown;
 export interface OrtLibrary {
 	readonly path: string;
 	readonly version: string;
+	/** Held for as long as the functions are: the garbage collector closes a library whose handle is gone. */
+	readonly handle: unknown;
 	/** Calls a function that returns a status; throws an engine error with ONNX Runtime's message when it is not null. */
 	check(name: Name, what: string, ...args: unknown[]): void;
 	/** Calls a function that returns nothing. */
@@ -142,6 +144,7 @@ export function openOrt(): OrtLibrary {
 	library = {
 		path,
 		version,
+		handle,
 		check(name, what, ...args) {
 			const status = call(name, ...args) as Pointer | null;
 			if (!status) return;
