@@ -23,8 +23,9 @@ const nearestModes = ['round_prefer_floor', 'round_prefer_ceil', 'floor', 'ceil'
 /** Resized axes of `shape`, from the numbers of the inputs scales and sizes. */
 function axesOf(shape: Shape, scales: readonly number[] | undefined, sizes: readonly number[] | undefined): Axis[] {
 	return shape.map((from, i) => {
-		const scale = sizes?.length ? undefined : scales![i]!;
-		return { from, to: scale === undefined ? sizes![i]! : Math.floor(from * scale), scale };
+		if (sizes?.length) return { from, to: sizes[i]!, scale: undefined };
+		// Scales are float32, and so must the product be: 0.7 of 10 would be 6 otherwise.
+		return { from, to: Math.floor(Math.fround(from * scales![i]!)), scale: scales![i]! };
 	});
 }
 
