@@ -1,3 +1,4 @@
+/** @file Activations: values, slopes at kinks and far out, errors. */
 import { describe, expect, it } from 'vitest';
 import { tensor, toNumbers } from '../../../src/core/tensor.ts';
 import { createBuilder, type GraphBuilder } from '../../../src/graph/builder.ts';

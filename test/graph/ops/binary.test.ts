@@ -1,3 +1,4 @@
+/** @file Arithmetic of two operands: values, broadcasting, errors. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { sizeOf, type Tensor, tensor, toNumbers } from '../../../src/core/tensor.ts';

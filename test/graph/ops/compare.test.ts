@@ -1,3 +1,4 @@
+/** @file Comparisons, logic and selection: values and errors. */
 import { describe, expect, it } from 'vitest';
 import { tensor, toNumbers } from '../../../src/core/tensor.ts';
 import { createBuilder } from '../../../src/graph/builder.ts';

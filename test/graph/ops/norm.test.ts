@@ -1,3 +1,4 @@
+/** @file Normalisation: values, statistics, errors. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { sizeOf, tensor, toNumbers } from '../../../src/core/tensor.ts';

@@ -1,3 +1,4 @@
+/** @file Matrix products: values, errors, multiply-accumulates. */
 import { describe, expect, it } from 'vitest';
 import { tensor, toNumbers } from '../../../src/core/tensor.ts';
 import { readAttributes } from '../../../src/graph/op.ts';

@@ -1,3 +1,4 @@
+/** @file Reductions, positions of maxima and running sums: values and errors. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { sizeOf, tensor, toNumbers } from '../../../src/core/tensor.ts';

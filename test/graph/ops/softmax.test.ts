@@ -1,3 +1,4 @@
+/** @file Softmax and its logarithm: values and errors. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { tensor, toNumbers } from '../../../src/core/tensor.ts';

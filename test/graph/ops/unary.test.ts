@@ -1,3 +1,4 @@
+/** @file Functions of one operand, conversion and clamping: values and errors. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { numberToHalf, tensor, toNumbers } from '../../../src/core/tensor.ts';
