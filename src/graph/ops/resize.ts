@@ -34,8 +34,9 @@ const kept = ({ from, to, scale }: Axis): boolean => from === to && (scale ?? 1)
 
 /** Where entry `i` of the output lies on the input's axis. */
 function coordinate(mode: string, { from, to, scale }: Axis, i: number): number {
-	// Sizes give an exact ratio; dividing by their quotient instead would put whole coordinates just below themselves.
-	const back = (x: number) => (scale === undefined ? (x * from) / to : x / scale);
+	// Sizes give an exact ratio; dividing by their quotient instead would put whole coordinates just below themselves. A scale is a
+	// float32, and only rounding to that again brings halves and whole coordinates back to themselves.
+	const back = (x: number) => (scale === undefined ? (x * from) / to : Math.fround(x / scale));
 	if (mode === 'asymmetric') return back(i);
 	if (mode === 'align_corners') return to === 1 ? 0 : (i * (from - 1)) / (to - 1);
 	if (mode === 'pytorch_half_pixel' && to === 1) return 0;
