@@ -314,6 +314,16 @@ describe('operators', () => {
 		expect(refusal(spec)).toContain('model.onnx, node /mlp/fc1: MatMul(float32[2,3], float32[2,3]): inner dimensions differ');
 	});
 
+	it('that cannot be evaluated name the node', () => {
+		const spec: ModelSpec = {
+			inputs: [],
+			nodes: [node('Div', ['one', 'zero'], ['q'], {}, { name: 'ratio' }), node('Identity', ['q'], ['y'])],
+			initializers: [initializer('one', ints(1)), initializer('zero', ints(0))],
+			outputs: ['y'],
+		};
+		expect(refusal(spec)).toMatch(/^model\.onnx, node ratio: the node cannot be understood\n {2}found: RangeError/);
+	});
+
 	it('of ai.onnx may spell the domain out', () => {
 		const spec: ModelSpec = { inputs: [input('x', 1, [2])], nodes: [node('Neg', ['x'], ['y'], {}, { domain: 'ai.onnx' })], outputs: ['y'] };
 		expect(read(spec).nodes[0]!.op).toBe('Neg');
