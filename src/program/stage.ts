@@ -53,7 +53,9 @@ export function trainingStage(
 	const trained = trainedDefinitions(trace);
 	const weights = stage.parameters.map((p) => p.name as ValueName);
 	const outputs = stage.sends.filter(([id]) => gradsBack.has(id));
-	const lossOutputs = stage.sends.filter(([id]) => losses.includes(id)).map(([, name]) => name);
+	// A later stage that only sends the loss on must not start its gradient a second time.
+	const madeHere = (id: string) => trace.definitions.get(id)!.layer >= from;
+	const lossOutputs = stage.sends.filter(([id]) => losses.includes(id) && madeHere(id)).map(([, name]) => name);
 	const inputs = stage.receives.filter(([id]) => trained.has(id) && isFloat(trace.definitions.get(id)!.dtype));
 	if (outputs.length + lossOutputs.length === 0 || weights.length + inputs.length === 0) {
 		return {

@@ -1,0 +1,187 @@
+/** @file What every engine must do alike: the same losses, gradients and updated weights as one graph on one device, however a chain is laid over devices. */
+import { describe, expect, it } from 'vitest';
+import { sizeOf, type Tensor, tensor } from '../../src/core/tensor.ts';
+import type { Graph } from '../../src/graph/types.ts';
+import { type Chain, traceChain } from '../../src/nn/chain.ts';
+import { scheduleByName } from '../../src/plan/schedules/index.ts';
+import { type AdamwStep, adamwGraph, adamwHyper, adamwHyperSize } from '../../src/program/adamw.ts';
+import { type Compiled, lowerTraining } from '../../src/program/lower.ts';
+import type { BankId, DeviceId } from '../../src/program/types.ts';
+import { verifyProgram } from '../../src/program/verify.ts';
+import { expectClose } from '../helpers/close.ts';
+import { chainFeeds, crossingChains, mixedChain } from './chains.ts';
+import { ReferenceAdamw, referenceOf, seededWeights, type Weights } from './reference.ts';
+
+/** Which of a bank's buffers. */
+export type BankRole = 'parameter' | 'gradient' | { readonly moment: number };
+
+/** The little that the suite asks of an engine. */
+export interface EngineUnderTest {
+	/** Runs one iteration and returns what it fetched, by name. */
+	iterate(feeds: Readonly<Record<string, Tensor>>): Promise<ReadonlyMap<string, Tensor>>;
+	read(device: DeviceId, bank: BankId, role: BankRole): Promise<Float32Array>;
+	write(device: DeviceId, bank: BankId, role: BankRole, values: Float32Array): Promise<void>;
+	close(): Promise<void>;
+}
+
+/** Starts an engine; `update` is the optimiser's graph for programs that update. */
+export type MakeEngine = (compiled: Compiled, update: Graph | undefined) => Promise<EngineUnderTest>;
+
+export interface SuiteOptions {
+	/** Relative tolerance of losses and gradients. Default 1e-5. */
+	readonly rtol?: number;
+}
+
+interface Layout {
+	readonly name: string;
+	readonly cuts: readonly number[];
+	readonly schedule: string;
+	readonly replicas: number;
+	readonly microBatches: number;
+}
+
+const batch = 8;
+const layout = (cuts: readonly number[], schedule: string, replicas: number, microBatches: number): Layout => ({
+	name: `${replicas} x ${cuts.length + 1} devices, ${schedule}, ${microBatches} micro-batches`,
+	cuts,
+	schedule,
+	replicas,
+	microBatches,
+});
+
+const few = [layout([], 'gpipe', 1, 2), layout([2], '1f1b', 1, 4), layout([1, 2, 3], '1f1b', 1, 8), layout([1, 3], '1f1b', 2, 2)];
+const all = [
+	...few,
+	layout([], 'gpipe', 1, 1),
+	layout([2], 'gpipe', 1, 4),
+	layout([1, 3], 'gpipe', 1, 2),
+	layout([1, 3], '1f1b', 1, 4),
+	layout([2, 3, 4], 'gpipe', 1, 4),
+	layout([], '1f1b', 2, 2),
+	layout([2], 'gpipe', 2, 2),
+	layout([2], '1f1b', 2, 4),
+];
+
+function compile(
+	chain: Chain,
+	{ cuts, schedule, replicas, microBatches }: Layout,
+	optimiser: { moments: number; hyperSize: number },
+): Compiled {
+	const microBatchSize = batch / (replicas * microBatches);
+	const compiled = lowerTraining(traceChain(chain, microBatchSize), {
+		cuts,
+		replicas,
+		microBatches,
+		microBatchSize,
+		schedule: scheduleByName(schedule)({ stages: cuts.length + 1, microBatches }),
+		...optimiser,
+	});
+	verifyProgram(compiled.program);
+	return compiled;
+}
+
+/** Devices that hold copies of each stage's bank, first replica first. */
+function holders({ program, banks }: Compiled): { device: DeviceId; bank: Compiled['banks'][number] }[] {
+	return program.devices.map(({ device, banks: [own] }) => ({ device, bank: banks.find((b) => b.bank === own!.id)! }));
+}
+
+async function writeWeights(engine: EngineUnderTest, compiled: Compiled, role: BankRole, weights: Weights): Promise<void> {
+	for (const { device, bank } of holders(compiled)) {
+		const flat = new Float32Array(bank.size);
+		for (const p of bank.parameters) flat.set(weights.get(p.name)!, p.offset);
+		await engine.write(device, bank.bank, role, flat);
+	}
+}
+
+/** Compares every parameter on every device with `wanted`, each with a tolerance of `rtol` times the largest wanted element. */
+async function compareBanks(
+	engine: EngineUnderTest,
+	compiled: Compiled,
+	role: BankRole,
+	wanted: ReadonlyMap<string, ArrayLike<number>>,
+	rtol: number,
+): Promise<void> {
+	const seen = new Set<string>();
+	for (const { device, bank } of holders(compiled)) {
+		const flat = await engine.read(device, bank.bank, role);
+		for (const { name, shape, offset } of bank.parameters) {
+			seen.add(name);
+			const reference = Array.from(wanted.get(name)!);
+			const scale = Math.max(...reference.map(Math.abs));
+			expectClose(flat.subarray(offset, offset + sizeOf(shape)), reference, {
+				rtol,
+				atol: rtol * scale + 1e-9,
+				what: `device ${device}, ${typeof role === 'string' ? role : 'moment'} ${name}`,
+			});
+		}
+	}
+	expect([...seen].sort()).toEqual([...wanted.keys()].sort());
+}
+
+const optimiserStep = (step: number): AdamwStep => ({
+	lr: 0.01,
+	betas: [0.9, 0.99],
+	eps: 1e-8,
+	weightDecay: 0.1,
+	step,
+	maxGradNorm: 0.5,
+	emaDecay: 0.9,
+});
+
+/** Declares the tests of an engine called `name`. */
+export function engineSuite(name: string, makeEngine: MakeEngine, { rtol = 1e-5 }: SuiteOptions = {}): void {
+	const gradientsAgree = async (chain: Chain, where: Layout) => {
+		const reference = referenceOf(chain, batch);
+		const weights = seededWeights(reference.parameters);
+		const feeds = chainFeeds(chain, batch);
+		const wanted = reference.run(weights, feeds);
+		const compiled = compile(chain, where, { moments: 0, hyperSize: 0 });
+		const engine = await makeEngine(compiled, undefined);
+		try {
+			await writeWeights(engine, compiled, 'parameter', weights);
+			const fetched = await engine.iterate(feeds);
+			expectClose(fetched.get('loss')!, wanted.losses, { rtol, what: 'losses' });
+			await compareBanks(engine, compiled, 'gradient', wanted.grads, rtol);
+		} finally {
+			await engine.close();
+		}
+	};
+
+	describe(`${name}: losses and gradients of one graph on one device`, () => {
+		for (const where of all) it(`${mixedChain.name}, ${where.name}`, () => gradientsAgree(mixedChain, where));
+		for (const chain of crossingChains) {
+			for (const where of few) it(`${chain.name}, ${where.name}`, () => gradientsAgree(chain, where));
+		}
+	});
+
+	describe(`${name}: three steps of AdamW`, () => {
+		for (const where of all) {
+			it(`${mixedChain.name}, ${where.name}`, async () => {
+				const reference = referenceOf(mixedChain, batch);
+				const weights = seededWeights(reference.parameters);
+				const optimiser = new ReferenceAdamw(weights);
+				const compiled = compile(mixedChain, where, { moments: 3, hyperSize: adamwHyperSize });
+				const engine = await makeEngine(compiled, adamwGraph(true));
+				try {
+					await writeWeights(engine, compiled, 'parameter', weights);
+					await writeWeights(engine, compiled, { moment: 2 }, weights);
+					for (let step = 1; step <= 3; step++) {
+						const feeds = chainFeeds(mixedChain, batch, step);
+						const { losses, grads } = reference.run(optimiser.rounded(), feeds);
+						const squared = optimiser.update(grads, optimiserStep(step));
+						const hyper = tensor('float32', [adamwHyperSize], adamwHyper(optimiserStep(step)));
+						const fetched = await engine.iterate({ ...feeds, hyper });
+						expectClose(fetched.get('loss')!, losses, { rtol: 10 * rtol, what: `losses of step ${step}` });
+						expectClose(fetched.get('normSquared')!, [squared], { rtol: 10 * rtol, what: `squared norm of step ${step}` });
+					}
+					await compareBanks(engine, compiled, 'parameter', optimiser.weights, 10 * rtol);
+					await compareBanks(engine, compiled, { moment: 2 }, optimiser.average, 10 * rtol);
+					const zero = new Map([...weights].map(([n, w]) => [n, new Float32Array(w.length)]));
+					await compareBanks(engine, compiled, 'gradient', zero, 0);
+				} finally {
+					await engine.close();
+				}
+			});
+		}
+	});
+}
