@@ -54,5 +54,6 @@ function checkResidents({ device, banks, residents }: DeviceProgram): void {
 }
 
 function firstRepeated<T>(items: readonly T[]): T | undefined {
-	return items.find((item, i) => items.indexOf(item) !== i);
+	const seen = new Set<T>();
+	return items.find((item) => seen.size === seen.add(item).size);
 }

@@ -1,0 +1,73 @@
+/** @file Timelines as a Chrome trace, for Perfetto and chrome://tracing. */
+import type { Span, Timeline } from './timeline.ts';
+
+/** One event of the Trace Event Format; times in microseconds. */
+export interface TraceEvent {
+	readonly name: string;
+	/** X complete span, M metadata, s and f the two ends of an arrow. */
+	readonly ph: 'X' | 'M' | 's' | 'f';
+	readonly pid: number;
+	readonly tid: number;
+	readonly ts?: number;
+	readonly dur?: number;
+	readonly cat?: string;
+	readonly id?: number;
+	/** `e`: the arrow ends at the span around its time. */
+	readonly bp?: 'e';
+	readonly args?: Readonly<Record<string, string | number>>;
+}
+
+export interface ChromeTrace {
+	readonly traceEvents: readonly TraceEvent[];
+	readonly displayTimeUnit: 'ms';
+}
+
+/**
+ * One process per timeline and two threads per device, work and transfers, with an arrow from each send to its receive. `JSON.stringify` of the result
+ * is a trace file. Several timelines (predicted, measured) are shown below each other on one time axis.
+ */
+export function toChromeTrace(timelines: readonly { readonly name: string; readonly timeline: Timeline }[]): ChromeTrace {
+	const traceEvents: TraceEvent[] = [];
+	const arrows = new Map<string, number>();
+	timelines.forEach(({ name, timeline }, pid) => {
+		const label = (tid: number, what: string, args: Record<string, string | number>) => {
+			traceEvents.push({ name: what, ph: 'M', pid, tid, args });
+		};
+		label(0, 'process_name', { name });
+		label(0, 'process_sort_index', { sort_index: pid });
+		for (const { device, spans } of timeline.devices) {
+			const [work, transfers] = [2 * device, 2 * device + 1];
+			label(work, 'thread_name', { name: `device ${device}` });
+			label(work, 'thread_sort_index', { sort_index: work });
+			if (spans.some((span) => span.kind === 'send')) {
+				label(transfers, 'thread_name', { name: `device ${device} transfers` });
+				label(transfers, 'thread_sort_index', { sort_index: transfers });
+			}
+			for (const span of spans) {
+				const tid = span.kind === 'send' ? transfers : work;
+				const ts = microseconds(span.start);
+				traceEvents.push({ name: span.name, ph: 'X', pid, tid, ts, dur: microseconds(span.end) - ts, cat: span.kind, args: argsOf(span) });
+				if (span.message === undefined) continue;
+				const key = `${pid} ${span.message}`;
+				const id = arrows.get(key) ?? arrows.size;
+				arrows.set(key, id);
+				const arrow = { name: 'message', pid, tid, cat: 'message', id } as const;
+				if (span.kind === 'send') traceEvents.push({ ...arrow, ph: 's', ts });
+				else traceEvents.push({ ...arrow, ph: 'f', bp: 'e', ts: microseconds(span.end) });
+			}
+		}
+	});
+	return { traceEvents, displayTimeUnit: 'ms' };
+}
+
+function argsOf({ action, iteration }: Span): Record<string, string | number> {
+	return {
+		...(action ? { stage: action.stage, kind: action.kind, micro: action.micro } : {}),
+		...(iteration === undefined ? {} : { iteration }),
+	};
+}
+
+/** To whole nanoseconds, so that sums of floating-point times print short. */
+function microseconds(ms: number): number {
+	return Math.round(ms * 1e6) / 1e3;
+}
