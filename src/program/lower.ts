@@ -3,7 +3,8 @@ import { DiffusionPipeError } from '../core/errors.ts';
 import { byteSize, type TypeShape } from '../core/tensor.ts';
 import type { Recompute } from '../graph/saved.ts';
 import { type Graph, type ValueName, valueNamed } from '../graph/types.ts';
-import { type ChainTrace, liveAt } from '../nn/chain.ts';
+import { simplify } from '../graph/passes/index.ts';
+import { type ChainTrace, liveAt, stageGraph } from '../nn/chain.ts';
 import type { Schedule } from '../plan/schedules/types.ts';
 import { type BankLayout, layoutBank } from './layout.ts';
 import { normSquaredGraph, type TrainingStage, trainingStage } from './stage.ts';
@@ -164,6 +165,53 @@ export function bankResidents({ bank, size, parameters }: BankLayout, training: 
 	return training
 		? [...each, { slot: flatSlot, dtype: 'float32', shape: [size], bank, role: 'gradient', parameter: '*', offset: 0 }]
 		: each;
+}
+
+/** How a forward-only program is laid out: `devices` whole copies of the chain, each on its share of the batch. */
+export interface ForwardLayout {
+	readonly devices: number;
+	/** Samples of one run on one device. */
+	readonly microBatchSize: number;
+}
+
+/** Compiles the forward pass of `trace` for sampling: every device fetches its share of the chain's outputs. */
+export function lowerForward(trace: ChainTrace, { devices, microBatchSize }: ForwardLayout): Compiled {
+	const stage = stageGraph(trace, 0, trace.chain.layers.length, microBatchSize);
+	const graph = simplify(stage.graph);
+	const id = graphId('forward');
+	const bank = layoutBank('weights', stage.parameters);
+	const inputs = new Map<string, SlotId>([
+		...stage.feeds.map(([name, input]) => [input as string, slotId(`feed:${name}`)] as const),
+		...stage.parameters.map((p) => [p.name, parameterSlot(p.name)] as const),
+	]);
+	const outputs = stage.sends.map(([live]) => ({ slot: slotId(live), name: trace.definitions.get(live)!.name }));
+	const programs = Array.from({ length: devices }, (_, d): DeviceProgram => {
+		const from = d * microBatchSize;
+		const iteration: Instruction[] = [
+			...stage.feeds.map(([name]): Instruction => ({ op: 'feed', slot: slotId(`feed:${name}`), source: name, from, to: from + microBatchSize })),
+			{ op: 'run', graph: id, inputs: graph.inputs.map((name) => inputs.get(name)!), outputs: outputs.map((o) => o.slot), action: { stage: 0, kind: 'F', micro: d }, label: `0F${d}` },
+			...outputs.map((o): Instruction => ({ op: 'fetch', slot: o.slot, name: o.name, from })),
+			{ op: 'drop', slots: [...stage.feeds.map(([name]) => slotId(`feed:${name}`)), ...outputs.map((o) => o.slot)] },
+		];
+		return {
+			device: deviceId(d),
+			banks: [{ id: bank.bank, size: bank.size, moments: 0 }],
+			residents: bankResidents(bank, false),
+			prologue: [],
+			iteration,
+			epilogue: [],
+		};
+	});
+	const sources: Record<string, SourceType> = {};
+	for (const [name] of stage.feeds) {
+		const { dtype, shape } = trace.chain.inputs[name]!;
+		sources[name] = { dtype, shape: [devices * microBatchSize, ...shape], perSample: true };
+	}
+	return {
+		program: { version: 1, name: `${trace.chain.name} forward, ${devices} devices`, devices: programs, graphs: { [id]: signatureOf(graph) }, groups: {}, sources },
+		graphs: new Map([[id, graph]]),
+		banks: [bank],
+	};
 }
 
 function lowerDevice(

@@ -121,7 +121,7 @@ export async function createLocalEngine(
 			control,
 			threads: options.threads ?? 1,
 		};
-		const worker = new Worker(workerEntry(import.meta.url, './worker.js'), { workerData: setup, name: `device ${device.device}` });
+		const worker = new Worker(workerEntry(import.meta.url, './worker.js'), { workerData: setup, execArgv: [], name: `device ${device.device}` });
 		alive.add(device.device);
 		worker.on('message', (message: FromDevice) => {
 			if (message.kind === 'failed') {

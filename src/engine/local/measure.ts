@@ -1,0 +1,60 @@
+/** @file Measures graphs on this machine, in a thread of their own; graphs of equal structure are measured once. */
+import { Worker } from 'node:worker_threads';
+import { DiffusionPipeError } from '../../core/errors.ts';
+import type { TypeShape } from '../../core/tensor.ts';
+import { workerEntry } from '../../core/worker-entry.ts';
+import { type Graph, type ValueName, valueNamed } from '../../graph/types.ts';
+import { modelOf, sharedEnvironment } from './engine.ts';
+import type { Environment } from './native.ts';
+import type { GraphModel } from './protocol.ts';
+
+/** What the measuring thread gets. */
+export interface MeasureSetup {
+	readonly environment: Environment;
+	readonly graphs: readonly { readonly model: GraphModel; readonly inputTypes: readonly TypeShape[] }[];
+	readonly repeats: number;
+	readonly threads: number;
+}
+
+/** Median times, or what went wrong. */
+export type MeasureResult = { readonly ms: readonly number[] } | { readonly error: string };
+
+/** Median time of each graph in ms, over `repeats` runs after one to warm up, on inputs of small random numbers and zero integers. */
+export async function measureGraphs(graphs: readonly Graph[], { repeats = 5, threads = 1 } = {}): Promise<number[]> {
+	const keys = graphs.map(structureKey);
+	const distinct = [...new Set(keys)];
+	const setup: MeasureSetup = {
+		environment: sharedEnvironment(),
+		repeats,
+		threads,
+		graphs: distinct.map((key) => {
+			const graph = graphs[keys.indexOf(key)]!;
+			return { model: modelOf(graph), inputTypes: graph.inputs.map((n) => valueNamed(graph, n)) };
+		}),
+	};
+	const worker = new Worker(workerEntry(import.meta.url, './measure-worker.js'), { workerData: setup, execArgv: [], name: 'measure' });
+	const result = await new Promise<MeasureResult>((resolve, reject) => {
+		worker.once('message', resolve);
+		worker.once('error', reject);
+		worker.once('exit', (code) => reject(new DiffusionPipeError('engine', `the measuring thread ended (exit code ${code})`, { place: 'profile' })));
+	});
+	if ('error' in result) throw new DiffusionPipeError('engine', result.error, { place: 'profile' });
+	return keys.map((key) => result.ms[distinct.indexOf(key)]!);
+}
+
+/** A text that is equal for graphs that differ only in names (constants are told apart by type and shape). */
+export function structureKey(graph: Graph): string {
+	const numbers = new Map<string, number>();
+	const number = (name: ValueName | '') => {
+		if (name === '') return '-';
+		let n = numbers.get(name);
+		if (n === undefined) {
+			n = numbers.size;
+			numbers.set(name, n);
+		}
+		const { dtype, shape } = valueNamed(graph, name);
+		return `${n}:${dtype}[${shape}]`;
+	};
+	const nodes = graph.nodes.map((n) => `${n.op}(${n.inputs.map(number)})${JSON.stringify(n.attributes)}>${n.outputs.map(number)}`);
+	return `${graph.inputs.map(number)}|${nodes.join(';')}|${graph.outputs.map(number)}`;
+}

@@ -1,0 +1,159 @@
+/**
+ * @file Checkpoints: a diffusers-style pipeline folder plus the training state, written whole or not at all.
+ * `transformer/` holds the trained weights, `transformer_ema/` their moving average, `training/` the rest.
+ */
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DiffusionPipeError } from '../core/errors.ts';
+import { cleanTemporary, writeFolderAtomic } from '../io/atomic.ts';
+import { toFloat32 } from '../io/half.ts';
+import { readJsonObject, writeJson } from '../io/json-file.ts';
+import { readModelFolder, writeModelFolder, writePipelineIndex } from '../io/model-folder.ts';
+import { type NamedTensor, openSafetensors, type TensorReader, writeSafetensors } from '../io/safetensors.ts';
+import type { PlacedParameter, BankRole } from './parameters.ts';
+
+/** What a run needs beside tensors to go on exactly. Random numbers are functions of seed and step, so the step is their state too. */
+export interface TrainingState {
+	readonly version: 1;
+	/** Steps done. */
+	readonly step: number;
+	/** First layers of the stages after the first, so that the same layout resumes to the same bits. */
+	readonly cuts: readonly number[];
+	/** The resolved config of the run. */
+	readonly config: Readonly<Record<string, unknown>>;
+}
+
+/** What is saved: the model's identity and where its tensors are. */
+export interface CheckpointContent {
+	readonly state: TrainingState;
+	/** Class name and config of the denoiser, and the scheduler's complete config. */
+	readonly model: { readonly className: string; readonly config: Readonly<Record<string, unknown>> };
+	readonly scheduler: Readonly<Record<string, unknown>>;
+	/** Names of the classes by label. */
+	readonly classes: readonly string[] | undefined;
+	readonly parameters: readonly PlacedParameter[];
+	/** Bank moments by their saved name, e.g. exp_avg: 0. */
+	readonly moments: Readonly<Record<string, number>>;
+	/** Moment that holds the moving average of the weights, if one is kept. */
+	readonly average: number | undefined;
+}
+
+const optimizerFile = join('training', 'optimizer.safetensors');
+const stateFile = join('training', 'state.json');
+const averageFolder = 'transformer_ema';
+
+function tensors(parameters: readonly PlacedParameter[], role: BankRole, prefix = ''): NamedTensor[] {
+	return parameters.map((p) => ({ name: `${prefix}${p.name}`, dtype: 'float32', shape: p.shape, data: () => p.views(role)[0]! }));
+}
+
+/** Name of a checkpoint's folder; names sort by step. */
+export function checkpointName(step: number): string {
+	return `step-${String(step).padStart(8, '0')}`;
+}
+
+/** Writes a checkpoint into `folder` (of the run's checkpoints) and returns its path. */
+export async function writeCheckpoint(folder: string, content: CheckpointContent): Promise<string> {
+	const path = join(folder, checkpointName(content.state.step));
+	await mkdir(folder, { recursive: true });
+	await writeFolderAtomic(
+		path,
+		async (dir) => {
+			await writePipelineFolder(dir, content, 'parameter');
+			if (content.average !== undefined) {
+				await writeModelFolder(join(dir, averageFolder), content.model.config, tensors(content.parameters, { moment: content.average }));
+			}
+			await mkdir(join(dir, 'training'), { recursive: true });
+			const saved = Object.entries(content.moments).flatMap(([name, moment]) => tensors(content.parameters, { moment }, `${name}.`));
+			await writeSafetensors(join(dir, optimizerFile), saved);
+			await writeJson(join(dir, stateFile), content.state);
+		},
+		{ replace: true },
+	);
+	return path;
+}
+
+/** Writes model, scheduler and index of a pipeline into the existing folder `dir`, with the weights of one role. */
+export async function writePipelineFolder(dir: string, content: CheckpointContent, role: BankRole): Promise<void> {
+	await mkdir(join(dir, 'scheduler'), { recursive: true });
+	await writeModelFolder(join(dir, 'transformer'), content.model.config, tensors(content.parameters, role));
+	await writeJson(join(dir, 'scheduler', 'scheduler_config.json'), content.scheduler);
+	await writePipelineIndex(dir, {
+		className: 'DiTPipeline',
+		diffusersVersion: undefined,
+		parts: {
+			transformer: ['diffusers', content.model.className],
+			scheduler: ['diffusers', String(content.scheduler._class_name)],
+			vae: null,
+		},
+		options: content.classes ? { id2label: Object.fromEntries(content.classes.map((name, i) => [String(i), name])) } : {},
+	});
+}
+
+/** Steps with a whole checkpoint in `folder`, oldest first. */
+export async function listCheckpoints(folder: string): Promise<{ step: number; path: string }[]> {
+	const names = await readdir(folder).catch(() => [] as string[]);
+	return names
+		.flatMap((name) => {
+			const match = /^step-(\d+)$/.exec(name);
+			return match ? [{ step: Number(match[1]), path: join(folder, name) }] : [];
+		})
+		.sort((a, b) => a.step - b.step);
+}
+
+/** Removes left-overs of killed runs, and all but the newest `keep` checkpoints (0: keeps all). */
+export async function pruneCheckpoints(folder: string, keep: number): Promise<void> {
+	const all = await listCheckpoints(folder);
+	if (keep > 0) for (const { path } of all.slice(0, Math.max(0, all.length - keep))) await rm(path, { recursive: true, force: true });
+}
+
+/** Makes a folder that a killed process left behind whole again. */
+export async function repairCheckpoints(folder: string): Promise<void> {
+	await cleanTemporary(folder).catch(() => []);
+}
+
+/** Reads a checkpoint's state. Throws an input error when the folder is not a checkpoint. */
+export async function readTrainingState(path: string): Promise<TrainingState> {
+	const state = await readJsonObject(join(path, stateFile));
+	if (state.version !== 1 || !Number.isSafeInteger(state.step) || !Array.isArray(state.cuts) || typeof state.config !== 'object') {
+		throw new DiffusionPipeError('input', 'is not a training state we know', { place: join(path, stateFile), expected: 'version 1 with step, cuts and config', found: `version ${JSON.stringify(state.version)}` });
+	}
+	return state as unknown as TrainingState;
+}
+
+/**
+ * Reads a checkpoint's tensors into the banks of every replica. Throws an input error naming the file and tensor when one is missing or has
+ * another shape; the banks are then not to be used.
+ */
+export async function readCheckpointTensors(path: string, parameters: readonly PlacedParameter[], moments: Readonly<Record<string, number>>, average: number | undefined): Promise<void> {
+	const fill = async (reader: TensorReader, role: BankRole, prefix = '') => {
+		for (const p of parameters) {
+			const values = await readParameter(reader, `${prefix}${p.name}`, p.shape, path);
+			for (const view of p.views(role)) view.set(values);
+		}
+	};
+	const withModel = async (name: string, role: BankRole) => {
+		const { weights } = await readModelFolder(join(path, name));
+		try {
+			await fill(weights, role);
+		} finally {
+			await weights.close();
+		}
+	};
+	await withModel('transformer', 'parameter');
+	if (average !== undefined) await withModel(averageFolder, { moment: average });
+	const reader = await openSafetensors(join(path, optimizerFile));
+	try {
+		for (const [name, moment] of Object.entries(moments)) await fill(reader, { moment }, `${name}.`);
+	} finally {
+		await reader.close();
+	}
+}
+
+/** One tensor as float32, checked against the shape the model wants. */
+export async function readParameter(reader: TensorReader, name: string, shape: readonly number[], place: string): Promise<Float32Array> {
+	const tensor = await reader.read(name);
+	if (tensor.shape.join() !== shape.join()) {
+		throw new DiffusionPipeError('input', 'a parameter has another shape than the model', { place: `${place}: ${name}`, expected: `[${shape.join(', ')}]`, found: `[${tensor.shape.join(', ')}]` });
+	}
+	return toFloat32(tensor).data;
+}

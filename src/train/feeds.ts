@@ -1,0 +1,97 @@
+/** @file What a step feeds the devices: noise, noise levels, targets' coefficients, labels, each a function of (seed, step, sample). */
+import { DiffusionPipeError } from '../core/errors.ts';
+import { randomStream } from '../core/random.ts';
+import { sizeOf, type Tensor } from '../core/tensor.ts';
+import type { NoiseProcess, PredictionType } from '../diffusion/prediction.ts';
+import { targetMix } from '../diffusion/prediction.ts';
+import { drawSigmas, type SigmaDensity, uniformTimesteps } from '../diffusion/timesteps.ts';
+import { type LossWeighting, lossWeight } from '../diffusion/weights.ts';
+import type { Denoiser } from '../models/index.ts';
+import type { TrainConfig } from './config.ts';
+import type { Batch } from './data/types.ts';
+
+/** A scheduler's view of training. */
+export interface Process {
+	readonly process: NoiseProcess;
+	readonly predictionType: PredictionType;
+	/** Shift of flow noise levels; 1 for none. */
+	readonly shift: number;
+}
+
+/** Makes the feeds of a step from its batch. */
+export type FeedMaker = (batch: Batch) => Record<string, Tensor>;
+
+/** Floats in shared memory, so that devices read them in place. */
+function floats(shape: readonly number[]): Tensor<'float32'> {
+	return { dtype: 'float32', shape, data: new Float32Array(new SharedArrayBuffer(Math.max(4, sizeOf(shape) * 4)), 0, sizeOf(shape)) };
+}
+
+/**
+ * Feeds for the chain that `trainingChain` makes. Sample i of step s gets the same noise, timestep and label whatever the devices.
+ * Throws a config error when the data does not fit the model.
+ */
+export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, predictionType, shift }: Process): FeedMaker {
+	const { seed, objective } = config;
+	const streams = {
+		noise: randomStream(seed, 'train.noise'),
+		offset: randomStream(seed, 'train.noise_offset'),
+		timestep: randomStream(seed, 'train.timestep'),
+		label: randomStream(seed, 'train.label_dropout'),
+	};
+	const sampleShape = denoiser.chain.inputs[denoiser.sample]!.shape;
+	const elements = sizeOf(sampleShape);
+	const plane = sizeOf(sampleShape.slice(1));
+	const weighting: LossWeighting = objective.loss_weighting === 'min_snr' ? { kind: 'min_snr', gamma: objective.snr_gamma } : { kind: objective.loss_weighting };
+	const density: SigmaDensity =
+		objective.weighting_scheme === 'logit_normal'
+			? { kind: 'logit_normal', logitMean: objective.logit_mean, logitStd: objective.logit_std }
+			: objective.weighting_scheme === 'mode'
+				? { kind: 'mode', modeScale: objective.mode_scale }
+				: { kind: 'uniform' };
+	const timesteps = (step: number, count: number): ArrayLike<number> => {
+		if (predictionType !== 'flow_prediction') return uniformTimesteps(streams.timestep, step, count, { high: process.numTrainTimesteps });
+		return drawSigmas(streams.timestep, step, count, { density, shift }).map((sigma) => sigma * process.numTrainTimesteps);
+	};
+	return ({ step, images, labels }) => {
+		const count = images.length / elements;
+		if (!Number.isInteger(count)) {
+			throw new DiffusionPipeError('config', 'images do not fit the model', { place: 'data', expected: `[${sampleShape.join(', ')}] per image`, found: `${images.length} values in a batch` });
+		}
+		const x0 = floats([count, ...sampleShape]);
+		x0.data.set(images);
+		const noise = floats([count, ...sampleShape]);
+		streams.noise.normals(noise.data, step);
+		if (objective.noise_offset > 0) {
+			for (let p = 0; p < noise.data.length / plane; p++) {
+				const shiftBy = objective.noise_offset * streams.offset.normal(step, p);
+				for (let i = p * plane; i < (p + 1) * plane; i++) noise.data[i]! += shiftBy;
+			}
+		}
+		const drawn = timesteps(step, count);
+		const vector = () => floats([count]);
+		const [timestep, signal, spread, targetX0, targetNoise, weight] = [vector(), vector(), vector(), vector(), vector(), vector()];
+		for (let i = 0; i < count; i++) {
+			const t = drawn[i]!;
+			const level = process.level(t);
+			const target = targetMix(predictionType, level);
+			timestep.data[i] = t;
+			signal.data[i] = level.alpha;
+			spread.data[i] = level.sigma;
+			targetX0.data[i] = target.x0;
+			targetNoise.data[i] = target.noise;
+			weight.data[i] = lossWeight(weighting, predictionType, level);
+		}
+		const feeds: Record<string, Tensor> = { x0, noise, signal, spread, target_x0: targetX0, target_noise: targetNoise, loss_weight: weight, timestep };
+		if (denoiser.labels) {
+			const { input, none } = denoiser.labels;
+			const data = new BigInt64Array(new SharedArrayBuffer(count * 8));
+			for (let i = 0; i < count; i++) {
+				const dropped = streams.label.uniform(step, i) < objective.label_dropout;
+				const label = labels[i]!;
+				data[i] = BigInt(dropped || label < 0 ? none : label);
+			}
+			feeds[input] = { dtype: 'int64', shape: [count], data };
+		}
+		return feeds;
+	};
+}

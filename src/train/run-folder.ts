@@ -1,0 +1,54 @@
+/** @file The folder of a run: what is in it, and whether a new run may begin there. */
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DiffusionPipeError } from '../core/errors.ts';
+
+/** Paths inside a run's folder. */
+export interface RunFolder {
+	readonly root: string;
+	readonly metrics: string;
+	readonly samples: string;
+	readonly checkpoints: string;
+	/** The finished pipeline. */
+	readonly pipeline: string;
+	readonly config: string;
+	/** The programs as text. */
+	readonly programs: string;
+	readonly traces: string;
+}
+
+export function runFolder(root: string): RunFolder {
+	return {
+		root,
+		metrics: join(root, 'metrics.jsonl'),
+		samples: join(root, 'samples'),
+		checkpoints: join(root, 'checkpoints'),
+		pipeline: join(root, 'pipeline'),
+		config: join(root, 'config.json'),
+		programs: join(root, 'programs.txt'),
+		traces: join(root, 'traces'),
+	};
+}
+
+const ours = ['metrics.jsonl', 'samples', 'checkpoints', 'pipeline', 'config.json', 'programs.txt', 'traces'];
+
+/**
+ * Makes the folder. Without `resume` it must not hold a run: throws an input error that says how to go on, unless `overwrite`, which
+ * removes the old run's files (and nothing else).
+ */
+export async function prepareRunFolder(folder: RunFolder, { resume, overwrite }: { readonly resume: boolean; readonly overwrite: boolean }): Promise<void> {
+	await mkdir(folder.root, { recursive: true });
+	if (!resume) {
+		const names = (await readdir(folder.root)).filter((n) => ours.includes(n) || n.startsWith('events.out.tfevents.'));
+		if (names.length > 0 && !overwrite) {
+			throw new DiffusionPipeError('input', 'holds a run already', {
+				place: folder.root,
+				found: names.join(', '),
+				hint: '--resume to go on with it, --output-dir DIR to begin elsewhere, or --overwrite to remove it',
+			});
+		}
+		for (const name of names) await rm(join(folder.root, name), { recursive: true, force: true });
+	}
+	await mkdir(folder.samples, { recursive: true });
+	await mkdir(folder.checkpoints, { recursive: true });
+}

@@ -1,0 +1,300 @@
+/** @file A training run from config to finished pipeline: data, steps, metrics, samples, checkpoints, resuming. */
+import { join } from 'node:path';
+import { DiffusionPipeError } from '../core/errors.ts';
+import { trainingChain } from '../diffusion/objective.ts';
+import { samplerConfig, trainingProcess } from '../diffusion/samplers/index.ts';
+import { createLocalEngine, type LocalEngine } from '../engine/local/engine.ts';
+import { writeFolderAtomic, writeWhole } from '../io/atomic.ts';
+import { writeJson } from '../io/json-file.ts';
+import { openJsonLines } from '../io/jsonl.ts';
+import { EventWriter } from '../io/tensorboard.ts';
+import { createDenoiser, type Denoiser } from '../models/index.ts';
+import { adamwGraph, adamwHyper } from '../program/adamw.ts';
+import { formatProgram } from '../program/text.ts';
+import { toChromeTrace } from '../program/chrome-trace.ts';
+import {
+	type CheckpointContent,
+	listCheckpoints,
+	pruneCheckpoints,
+	readCheckpointTensors,
+	readTrainingState,
+	repairCheckpoints,
+	type TrainingState,
+	writeCheckpoint,
+	writePipelineFolder,
+} from './checkpoint.ts';
+import type { TrainConfig } from './config.ts';
+import { configDifferences } from './config-difference.ts';
+import type { DataOptions } from './data/index.ts';
+import { type Loader, openLoader } from './data/loader.ts';
+import type { TrainEvent, TrainResult } from './events.ts';
+import { feedMaker } from './feeds.ts';
+import { initialValues, type PlacedParameter, placedParameters } from './parameters.ts';
+import { deviceCount, planTraining } from './plan.ts';
+import { emaDecay, learningRate } from './rates.ts';
+import { prepareRunFolder, type RunFolder, runFolder } from './run-folder.ts';
+
+/** Pictures as PNG, drawn with the weights given. */
+export interface DrawnSamples {
+	readonly png: Uint8Array;
+	readonly width: number;
+	readonly height: number;
+	readonly channels: 1 | 3 | 4;
+}
+
+/** Draws samples during training; given by the caller, since drawing is a layer above training. */
+export interface SampleDrawer {
+	/** `weights` gives the current (averaged) values of a parameter. */
+	draw(weights: (name: string) => Float32Array): Promise<DrawnSamples>;
+	close(): Promise<void>;
+}
+
+export interface TrainOptions {
+	/** A checkpoint's folder, or true: the newest of the run. */
+	readonly resume?: string | true;
+	readonly allowConfigChange?: boolean;
+	/** Removes a run that is in the output folder already. */
+	readonly overwrite?: boolean;
+	/** When aborted, the step under way is finished and a checkpoint written. */
+	readonly signal?: AbortSignal;
+	readonly onEvent?: (event: TrainEvent) => void;
+	/** Makes the drawer of samples for this model; without it no pictures are made. */
+	readonly samples?: (denoiser: Denoiser, scheduler: Readonly<Record<string, unknown>>, config: TrainConfig, classes: readonly string[] | undefined) => Promise<SampleDrawer>;
+	/** Milliseconds of a steady clock. Default performance.now. */
+	readonly clock?: () => number;
+}
+
+/** What the steps work with. */
+interface Run {
+	readonly config: TrainConfig;
+	readonly options: TrainOptions;
+	readonly say: (event: TrainEvent) => void;
+	readonly folder: RunFolder;
+	readonly engine: LocalEngine;
+	readonly loader: Loader;
+	readonly parameters: readonly PlacedParameter[];
+	readonly content: (step: number) => CheckpointContent;
+	readonly feeds: ReturnType<typeof feedMaker>;
+	readonly drawer: SampleDrawer | undefined;
+	readonly firstStep: number;
+	readonly average: number | undefined;
+}
+
+const moments = { exp_avg: 0, exp_avg_sq: 1 } as const;
+
+/**
+ * Trains as `config` says and returns how it ended. A resumed run gives the losses of a run never stopped: the same bits on the same
+ * layout of devices, within rounding on another.
+ * @throws DiffusionPipeError: config and input errors before any work, engine errors during it
+ */
+export async function trainModel(config: TrainConfig, options: TrainOptions = {}): Promise<TrainResult> {
+	const say = options.onEvent ?? (() => {});
+	const folder = runFolder(config.output_dir);
+	const { type: modelClass, ...modelConfig } = config.model;
+	const { type: schedulerClass, ...schedulerOptions } = config.scheduler;
+	const denoiser = createDenoiser(modelClass, modelConfig, 'model');
+	const scheduler = samplerConfig(schedulerClass, schedulerOptions);
+	const { process, predictionType } = trainingProcess(scheduler);
+	const average = config.train.ema_decay > 0 ? 2 : undefined;
+
+	await repairCheckpoints(folder.checkpoints);
+	const resumed = await findCheckpoint(folder, options.resume);
+	if (resumed && !options.allowConfigChange) refuseChanges(resumed.state, config, resumed.path);
+	await prepareRunFolder(folder, { resume: resumed !== undefined || options.resume === true, overwrite: options.overwrite ?? false });
+	say({ kind: 'note', text: `opening data set ${config.data.type}` });
+	const loader = await openLoader(config.data as DataOptions, {
+		seed: config.seed,
+		batchSize: config.train.batch_size,
+		flip: config.train.flip,
+		onBroken: (name, reason) => say({ kind: 'skipped', name, reason }),
+	});
+	let engine: LocalEngine | undefined;
+	let drawer: SampleDrawer | undefined;
+	try {
+		checkData(loader, denoiser);
+		const chain = trainingChain(denoiser.chain, { sample: denoiser.sample, output: denoiser.output, globalBatch: config.train.batch_size });
+		say({ kind: 'note', text: `measuring ${chain.layers.length} layers and planning ${deviceCount(config)} device${deviceCount(config) === 1 ? '' : 's'}` });
+		const plan = await planTraining(config, chain, average === undefined ? 2 : 3, resumed?.state.cuts);
+		const text = formatProgram(plan.compiled.program);
+		say({ kind: 'plan', devices: plan.compiled.program.devices.length, stages: plan.stages, text });
+		await writeWhole(folder.programs, text);
+		await writeJson(folder.config, config);
+		engine = await createLocalEngine(plan.compiled, { update: adamwGraph(average !== undefined), threads: config.parallel.threads_per_device });
+		const parameters = placedParameters(engine, plan.compiled.banks);
+		if (resumed) {
+			await readCheckpointTensors(resumed.path, parameters, moments, average);
+			say({ kind: 'resumed', step: resumed.state.step, path: resumed.path });
+		} else {
+			for (const p of parameters) {
+				const values = initialValues(p, config.seed);
+				for (const view of p.views('parameter')) view.set(values);
+				if (average !== undefined) for (const view of p.views({ moment: average })) view.set(values);
+			}
+		}
+		const shift = predictionType === 'flow_prediction' && typeof scheduler.shift === 'number' ? scheduler.shift : 1;
+		drawer = config.sample.enabled ? await options.samples?.(denoiser, scheduler, config, loader.info.classes) : undefined;
+		return await runSteps({
+			config,
+			options,
+			say,
+			folder,
+			engine,
+			loader,
+			parameters,
+			feeds: feedMaker(config, denoiser, { process, predictionType, shift }),
+			drawer,
+			average,
+			firstStep: resumed?.state.step ?? 0,
+			content: (step) => ({
+				state: { version: 1, step, cuts: plan.cuts, config: config as unknown as Record<string, unknown> },
+				model: { className: modelClass, config: denoiser.config },
+				scheduler,
+				classes: loader.info.classes,
+				parameters,
+				moments,
+				average,
+			}),
+		});
+	} finally {
+		await drawer?.close();
+		await engine?.close();
+		await loader.close();
+	}
+}
+
+async function runSteps(run: Run): Promise<TrainResult> {
+	const { config, options, say, folder, engine, loader, firstStep } = run;
+	const { train, optimizer, checkpoint, sample, log } = config;
+	const clock = options.clock ?? (() => performance.now());
+	const began = clock();
+	const metrics = await openJsonLines(folder.metrics, { resumeFrom: firstStep + 1 });
+	const events = log.tensorboard ? new EventWriter(folder.root, firstStep > 0 ? { resumeFrom: firstStep + 1 } : {}) : undefined;
+	const samples: string[] = [];
+	const recent: number[] = [];
+	let step = firstStep;
+	let loss = Number.NaN;
+	let saved = firstStep > 0 ? join(folder.checkpoints, `step-${String(firstStep).padStart(8, '0')}`) : '';
+	let savedStep = firstStep > 0 ? firstStep : -1;
+	const save = async () => {
+		if (savedStep === step) return;
+		saved = await writeCheckpoint(folder.checkpoints, run.content(step));
+		savedStep = step;
+		await pruneCheckpoints(folder.checkpoints, checkpoint.keep_last);
+		say({ kind: 'checkpoint', step, path: saved });
+	};
+	const draw = async () => {
+		if (!run.drawer) return;
+		say({ kind: 'note', text: `drawing samples at step ${step}` });
+		const byName = new Map(run.parameters.map((p) => [p.name, p]));
+		const role = run.average === undefined ? 'parameter' : { moment: run.average };
+		const picture = await run.drawer.draw((name) => byName.get(name)!.views(role)[0]!);
+		const path = join(folder.samples, `step-${String(step).padStart(8, '0')}.png`);
+		await writeWhole(path, picture.png);
+		events?.image('samples', picture, step);
+		samples.push(path);
+		say({ kind: 'sample', step, path });
+	};
+	try {
+		const nextFeeds = async (s: number) => (s < train.max_steps ? run.feeds(await loader.batchAt(s)) : undefined);
+		let prepared = nextFeeds(step);
+		// A failed load must not be an unhandled rejection while a step runs; it is thrown when its turn comes.
+		prepared.catch(() => {});
+		while (step < train.max_steps && !options.signal?.aborted) {
+			const feeds = (await prepared)!;
+			const start = clock();
+			const lr = learningRate(config, step);
+			const hyper = adamwHyper({
+				lr,
+				betas: optimizer.betas,
+				eps: optimizer.eps,
+				weightDecay: optimizer.weight_decay,
+				step: step + 1,
+				maxGradNorm: train.gradient_clipping > 0 ? train.gradient_clipping : Number.POSITIVE_INFINITY,
+				emaDecay: emaDecay(train.ema_decay, step + 1),
+			});
+			const trace = log.trace_every_steps > 0 && (step + 1) % log.trace_every_steps === 0;
+			const running = engine.run('iteration', { ...feeds, hyper: { dtype: 'float32', shape: [hyper.length], data: hyper } }, { trace });
+			prepared = nextFeeds(step + 1);
+			prepared.catch(() => {});
+			const { fetched, timeline } = await running;
+			step++;
+			loss = (fetched.get('loss')!.data as Float32Array).reduce((a, b) => a + b, 0);
+			const gradNorm = Math.sqrt((fetched.get('normSquared')!.data as Float32Array)[0]!);
+			if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
+				throw new DiffusionPipeError('engine', 'the loss is no longer a finite number', {
+					place: `step ${step}`,
+					found: `loss ${loss}, gradient norm ${gradNorm}`,
+					hint: `lower optimizer.lr, or resume from ${saved || 'an earlier checkpoint'}`,
+				});
+			}
+			const stepMs = clock() - start;
+			recent.push(stepMs);
+			if (recent.length > 50) recent.shift();
+			const mean = recent.reduce((a, b) => a + b, 0) / recent.length;
+			const imagesPerSecond = (train.batch_size / mean) * 1000;
+			if (step % log.every_steps === 0 || step === train.max_steps) {
+				metrics.append({ step, loss, lr, grad_norm: gradNorm, step_ms: stepMs, images_per_s: imagesPerSecond });
+				events?.scalars(step, { 'train/loss': loss, 'train/lr': lr, 'train/grad_norm': gradNorm, 'perf/step_ms': stepMs, 'perf/images_per_s': imagesPerSecond });
+			}
+			if (timeline) await writeJson(join(folder.traces, `step-${step}.json`), toChromeTrace([{ name: `step ${step}`, timeline }]));
+			say({ kind: 'step', step, maxSteps: train.max_steps, loss, lr, gradNorm, stepMs, imagesPerSecond, secondsLeft: ((train.max_steps - step) * mean) / 1000 });
+			if (checkpoint.every_steps > 0 && step % checkpoint.every_steps === 0) await save();
+			if (sample.every_steps > 0 && step % sample.every_steps === 0 && step < train.max_steps) await draw();
+		}
+		await save();
+		const finished = step >= train.max_steps;
+		let pipeline: string | undefined;
+		if (finished) {
+			await draw();
+			const role = run.average === undefined ? 'parameter' : { moment: run.average };
+			await writeFolderAtomic(folder.pipeline, (dir) => writePipelineFolder(dir, run.content(step), role), { replace: true });
+			pipeline = folder.pipeline;
+		}
+		const seconds = (clock() - began) / 1000;
+		const result: TrainResult = {
+			step,
+			finished,
+			loss,
+			seconds,
+			imagesPerSecond: ((step - firstStep) * train.batch_size) / seconds,
+			skippedFiles: loader.skipped,
+			checkpoint: saved,
+			pipeline,
+			samples,
+		};
+		say({ kind: 'done', result });
+		return result;
+	} finally {
+		metrics.close();
+		events?.close();
+	}
+}
+
+/** The checkpoint to go on from, or undefined for a new run (also when the newest of none was asked for). */
+async function findCheckpoint(folder: RunFolder, resume: string | true | undefined): Promise<{ path: string; state: TrainingState } | undefined> {
+	if (resume === undefined) return undefined;
+	const path = resume === true ? (await listCheckpoints(folder.checkpoints)).at(-1)?.path : resume;
+	return path === undefined ? undefined : { path, state: await readTrainingState(path) };
+}
+
+function refuseChanges(state: TrainingState, config: TrainConfig, path: string): void {
+	const differences = configDifferences(state.config, config as unknown as Record<string, unknown>);
+	if (differences.length === 0) return;
+	throw new DiffusionPipeError('config', 'differs from the run that made the checkpoint', {
+		place: path,
+		found: differences.join('; '),
+		hint: 'give the old values, or --allow-config-change to go on with the new ones',
+	});
+}
+
+function checkData(loader: Loader, denoiser: Denoiser): void {
+	const { channels, height, width, classes, name } = loader.info;
+	const want = denoiser.chain.inputs[denoiser.sample]!.shape;
+	if ([channels, height, width].join() !== want.join()) {
+		throw new DiffusionPipeError('config', 'the images do not fit the model', { place: `data set ${name}`, expected: `[${want.join(', ')}] (model.in_channels, sample_size)`, found: `[${[channels, height, width].join(', ')}]` });
+	}
+	const known = denoiser.labels?.none;
+	if (known !== undefined && classes && classes.length > known) {
+		throw new DiffusionPipeError('config', 'the data has more classes than the model', { place: 'model.num_embeds_ada_norm', expected: `at least ${classes.length}`, found: String(known) });
+	}
+}
