@@ -1,6 +1,7 @@
 /** @file Comparisons, logic and selection. */
-import { broadcastShapes } from '../infer.ts';
+
 import type { OpDef } from '../op.ts';
+import { broadcastShapes } from '../shapes.ts';
 import type { Value } from '../types.ts';
 import { type Accepted, anything, booleans, elementwise, numeric, requireType } from './elementwise.ts';
 import type { CompareOp } from './kinds.ts';

@@ -1,8 +1,8 @@
 /** @file Operators that join tensors along an axis and cut pieces out of them. */
 import { type Shape, sizeOf, type Tensor, toNumbers, zeros } from '../../core/tensor.ts';
 import type { GraphBuilder } from '../builder.ts';
-import { normalizeAxis } from '../infer.ts';
 import type { EvalContext, InferContext, OpDef } from '../op.ts';
+import { normalizeAxis } from '../shapes.ts';
 import type { Value } from '../types.ts';
 import type { ShapeOp } from './kinds.ts';
 import { range, raw, takeIndices } from './move.ts';

@@ -1,8 +1,8 @@
 /** @file Reading elements at indices. */
 import { makeArray, sizeOf, stridesOf } from '../../core/tensor.ts';
 import type { GraphBuilder } from '../builder.ts';
-import { normalizeAxis } from '../infer.ts';
 import type { OpDef } from '../op.ts';
+import { normalizeAxis } from '../shapes.ts';
 import type { Value } from '../types.ts';
 import { checkIndices, resolveIndex, zerosOf } from './indices.ts';
 import type { IndexOp } from './kinds.ts';

@@ -1,8 +1,8 @@
 /** @file The index operators: gathering and scattering from their files, and generators of tensors. Indices may count from the end. */
 import { sizeOf, stridesOf, type Tensor, type TypeShape, tensor } from '../../core/tensor.ts';
 import { dtypeOfOnnx } from '../builder/elementwise.ts';
-import { normalizeAxis } from '../infer.ts';
 import type { EvalContext, InferContext, OpDef } from '../op.ts';
+import { normalizeAxis } from '../shapes.ts';
 import { gatherOps } from './gather.ts';
 import type { IndexOp } from './kinds.ts';
 import { forEachOffset, outside, range, takeOffsets } from './move.ts';

@@ -3,8 +3,8 @@
  * graph is lowered for it.
  */
 import { sizeOf, type Tensor, type TypeShape } from '../../core/tensor.ts';
-import { broadcastShapes } from '../infer.ts';
 import type { AttributeReader, EvalContext, InferContext, OpDef } from '../op.ts';
+import { broadcastShapes } from '../shapes.ts';
 import { gelu } from './activation.ts';
 import type { LoweredOp } from './kinds.ts';
 import { range, transposeTensor } from './move.ts';

@@ -1,8 +1,8 @@
 /** @file Normalisation to zero mean and unit variance: over trailing axes (layer), over groups of channels, over single channels (instance). */
 import { type DType, sizeOf } from '../../core/tensor.ts';
 import type { GraphBuilder } from '../builder.ts';
-import { broadcastShapes, normalizeAxis } from '../infer.ts';
 import type { InferContext, OpDef, VjpContext } from '../op.ts';
+import { broadcastShapes, normalizeAxis } from '../shapes.ts';
 import type { Value } from '../types.ts';
 import { floats, requireType } from './elementwise.ts';
 import type { NormOp } from './kinds.ts';

@@ -1,8 +1,8 @@
 /** @file Padding: constant values, mirrored or repeated edges. */
 import { type Shape, sizeOf, toNumbers } from '../../core/tensor.ts';
 import type { GraphBuilder } from '../builder.ts';
-import { normalizeAxis } from '../infer.ts';
 import type { OpDef } from '../op.ts';
+import { normalizeAxis } from '../shapes.ts';
 import type { Value } from '../types.ts';
 import { padAxis } from './cut.ts';
 import type { ShapeOp } from './kinds.ts';

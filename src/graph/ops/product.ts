@@ -1,8 +1,8 @@
 /** @file Matrix products. */
 import { sizeOf } from '../../core/tensor.ts';
 import type { GraphBuilder } from '../builder.ts';
-import { broadcastShapes } from '../infer.ts';
 import type { OpDef } from '../op.ts';
+import { broadcastShapes } from '../shapes.ts';
 import type { Value } from '../types.ts';
 import type { ProductOp } from './kinds.ts';
 import { forEachBroadcast, numbersOf, reduceTo, tensorOf } from './shared.ts';

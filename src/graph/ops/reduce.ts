@@ -1,7 +1,7 @@
 /** @file Reductions over axes, positions of maxima and running sums. */
 import { type Shape, sizeOf } from '../../core/tensor.ts';
-import { normalizeAxis } from '../infer.ts';
 import type { AttributeReader, InferContext, OpDef, VjpContext } from '../op.ts';
+import { normalizeAxis } from '../shapes.ts';
 import type { Value } from '../types.ts';
 import { type Accepted, floats, numeric, requireType } from './elementwise.ts';
 import type { ReduceOp } from './kinds.ts';

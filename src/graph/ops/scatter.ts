@@ -1,7 +1,7 @@
 /** @file Writing elements at indices. With reduction `none` an index must not repeat, as ONNX demands. */
 import { sizeOf, stridesOf, type Tensor } from '../../core/tensor.ts';
-import { normalizeAxis } from '../infer.ts';
 import type { AttributeSpec, EvalContext, InferContext, OpDef, VjpContext } from '../op.ts';
+import { normalizeAxis } from '../shapes.ts';
 import type { Value } from '../types.ts';
 import { gatherND } from './gather.ts';
 import { checkIndices, resolveIndex, zerosOf } from './indices.ts';

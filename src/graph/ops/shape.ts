@@ -1,7 +1,7 @@
 /** @file Operators that give the same elements another shape or order. Joining and cutting are in cut.ts, padding in pad.ts. */
 import { sizeOf, type Tensor } from '../../core/tensor.ts';
-import { broadcastShapes, normalizeAxis } from '../infer.ts';
 import type { EvalContext, InferContext, OpDef, VjpContext } from '../op.ts';
+import { broadcastShapes, normalizeAxis } from '../shapes.ts';
 import type { Value } from '../types.ts';
 import { cutOps } from './cut.ts';
 import type { ShapeOp } from './kinds.ts';

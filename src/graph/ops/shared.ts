@@ -1,8 +1,20 @@
 /** @file Pieces many operators share: broadcasting, elementwise evaluation, gradients through broadcasting. */
-import { bytesPerElement, type DType, describe, makeArray, readElement, type Shape, sizeOf, stridesOf, type Tensor, type TypeShape, writeElement } from '../../core/tensor.ts';
+import {
+	bytesPerElement,
+	type DType,
+	describe,
+	makeArray,
+	readElement,
+	type Shape,
+	sizeOf,
+	stridesOf,
+	type Tensor,
+	type TypeShape,
+	writeElement,
+} from '../../core/tensor.ts';
 import type { GraphBuilder } from '../builder.ts';
-import { broadcastShapes } from '../infer.ts';
 import type { EvalContext, InferContext } from '../op.ts';
+import { broadcastShapes } from '../shapes.ts';
 import type { Value } from '../types.ts';
 
 /** The numbers of a tensor as float64, for reference arithmetic. */

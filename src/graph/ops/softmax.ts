@@ -1,7 +1,7 @@
 /** @file Softmax and its logarithm along one axis. */
 import { sizeOf } from '../../core/tensor.ts';
-import { normalizeAxis } from '../infer.ts';
 import type { OpDef, VjpContext } from '../op.ts';
+import { normalizeAxis } from '../shapes.ts';
 import type { Value } from '../types.ts';
 import { floats, requireType } from './elementwise.ts';
 import type { SoftmaxOp } from './kinds.ts';
