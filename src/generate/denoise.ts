@@ -32,7 +32,10 @@ export interface DenoiseOptions {
 }
 
 /** Compiles `denoiser` for `devices` devices; up to `rows` model inputs run at once. */
-export async function createGenerator(denoiser: Denoiser, { devices, rows, threads = 1 }: { readonly devices: number; readonly rows: number; readonly threads?: number }): Promise<Generator> {
+export async function createGenerator(
+	denoiser: Denoiser,
+	{ devices, rows, threads = 1 }: { readonly devices: number; readonly rows: number; readonly threads?: number },
+): Promise<Generator> {
 	// Larger micro-batches gain nothing on a core and cost memory.
 	const microBatchSize = Math.max(1, Math.min(Math.ceil(rows / devices), 64));
 	const trace = traceChain(denoiser.chain, microBatchSize);
@@ -88,7 +91,14 @@ async function denoise(denoiser: Denoiser, engine: LocalEngine, batch: number, o
 }
 
 /** The model's prediction for every image: full batches, the last one padded with zeros. Variance channels are left out. */
-async function predict(denoiser: Denoiser, engine: LocalEngine, batch: number, x: Float32Array, labels: readonly number[], timestep: number): Promise<Float32Array> {
+async function predict(
+	denoiser: Denoiser,
+	engine: LocalEngine,
+	batch: number,
+	x: Float32Array,
+	labels: readonly number[],
+	timestep: number,
+): Promise<Float32Array> {
 	const shape = denoiser.chain.inputs[denoiser.sample]!.shape;
 	const size = sizeOf(shape);
 	const out = new Float32Array(x.length);

@@ -1,9 +1,8 @@
 /** @file Finding the pipeline to sample from: a pipeline folder, a checkpoint, or a run. */
-import { access } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from '../diffusion/samplers/index.ts';
-import { readFile } from 'node:fs/promises';
 import { fileError } from '../io/file-error.ts';
 import { readModelFolder, readPipelineIndex } from '../io/model-folder.ts';
 import type { TensorReader } from '../io/safetensors.ts';
@@ -21,10 +20,11 @@ export interface OpenPipeline {
 	readonly classes: readonly string[] | undefined;
 }
 
-const exists = (path: string) => access(path).then(
-	() => true,
-	() => false,
-);
+const exists = (path: string) =>
+	access(path).then(
+		() => true,
+		() => false,
+	);
 
 /** The folder with `model_index.json` that `folder` means: itself, a run's finished pipeline, or a run's newest checkpoint. */
 export async function resolvePipeline(folder: string): Promise<string> {
@@ -46,7 +46,11 @@ export async function openPipeline(folder: string): Promise<OpenPipeline> {
 	const index = await readPipelineIndex(resolved);
 	const part = index.parts.transformer ?? index.parts.unet;
 	if (!part) {
-		throw new DiffusionPipeError('input', 'has no denoiser', { place: join(resolved, 'model_index.json'), expected: 'a part transformer or unet', found: Object.keys(index.parts).join(', ') });
+		throw new DiffusionPipeError('input', 'has no denoiser', {
+			place: join(resolved, 'model_index.json'),
+			expected: 'a part transformer or unet',
+			found: Object.keys(index.parts).join(', '),
+		});
 	}
 	const name = index.parts.transformer ? 'transformer' : 'unet';
 	const averaged = join(resolved, `${name}_ema`);

@@ -1,6 +1,7 @@
 /** @file Sampling to a file: what `diffusionpipe sample` does. */
-import { dirname, join } from 'node:path';
+
 import { mkdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { DiffusionPipeError, nearestName } from '../core/errors.ts';
 import { writeWhole } from '../io/atomic.ts';
 import { readParameter } from '../train/checkpoint.ts';
@@ -36,7 +37,9 @@ export interface SampleOptions {
 	readonly onEvent?: (event: SampleEvent) => void;
 }
 
-export type SampleEvent = { readonly kind: 'step'; readonly step: number; readonly steps: number } | { readonly kind: 'note'; readonly text: string };
+export type SampleEvent =
+	| { readonly kind: 'step'; readonly step: number; readonly steps: number }
+	| { readonly kind: 'note'; readonly text: string };
 
 /** Draws a grid of images and writes it as PNG. Throws input errors before any work. */
 export async function sampleToFile(options: SampleOptions): Promise<{ output: string; images: number; seconds: number }> {
@@ -76,7 +79,11 @@ export async function sampleToFile(options: SampleOptions): Promise<{ output: st
 }
 
 /** Labels as numbers, checked against the model's classes. */
-function labelsOf(wanted: readonly (number | string)[] | undefined, classes: readonly string[] | undefined, none: number | undefined): number[] {
+function labelsOf(
+	wanted: readonly (number | string)[] | undefined,
+	classes: readonly string[] | undefined,
+	none: number | undefined,
+): number[] {
 	const count = Math.min(classes?.length ?? none ?? 1, none ?? Number.POSITIVE_INFINITY);
 	if (!wanted || wanted.length === 0) return Array.from({ length: Math.min(count, 10) }, (_, i) => i);
 	return wanted.map((label) => {

@@ -7,7 +7,12 @@ import { createGenerator } from './denoise.ts';
 import { pictureOf } from './pictures.ts';
 
 /** The drawer that `trainModel` takes as `samples`: one row per round, one column per label. */
-export async function trainingSamples(denoiser: Denoiser, scheduler: Readonly<Record<string, unknown>>, config: TrainConfig, classes: readonly string[] | undefined): Promise<SampleDrawer> {
+export async function trainingSamples(
+	denoiser: Denoiser,
+	scheduler: Readonly<Record<string, unknown>>,
+	config: TrainConfig,
+	classes: readonly string[] | undefined,
+): Promise<SampleDrawer> {
 	const { labels: wanted, per_label: perLabel, steps, guidance_scale: guidanceScale, seed } = config.sample;
 	const columns = wanted.length > 0 ? wanted : Array.from({ length: Math.min(classes?.length ?? 8, 100) }, (_, i) => i);
 	const labels = Array.from({ length: perLabel }, () => columns).flat();

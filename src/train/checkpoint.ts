@@ -10,7 +10,7 @@ import { toFloat32 } from '../io/half.ts';
 import { readJsonObject, writeJson } from '../io/json-file.ts';
 import { readModelFolder, writeModelFolder, writePipelineIndex } from '../io/model-folder.ts';
 import { type NamedTensor, openSafetensors, type TensorReader, writeSafetensors } from '../io/safetensors.ts';
-import type { PlacedParameter, BankRole } from './parameters.ts';
+import type { BankRole, PlacedParameter } from './parameters.ts';
 
 /** What a run needs beside tensors to go on exactly. Random numbers are functions of seed and step, so the step is their state too. */
 export interface TrainingState {
@@ -115,7 +115,11 @@ export async function repairCheckpoints(folder: string): Promise<void> {
 export async function readTrainingState(path: string): Promise<TrainingState> {
 	const state = await readJsonObject(join(path, stateFile));
 	if (state.version !== 1 || !Number.isSafeInteger(state.step) || !Array.isArray(state.cuts) || typeof state.config !== 'object') {
-		throw new DiffusionPipeError('input', 'is not a training state we know', { place: join(path, stateFile), expected: 'version 1 with step, cuts and config', found: `version ${JSON.stringify(state.version)}` });
+		throw new DiffusionPipeError('input', 'is not a training state we know', {
+			place: join(path, stateFile),
+			expected: 'version 1 with step, cuts and config',
+			found: `version ${JSON.stringify(state.version)}`,
+		});
 	}
 	return state as unknown as TrainingState;
 }
@@ -124,7 +128,12 @@ export async function readTrainingState(path: string): Promise<TrainingState> {
  * Reads a checkpoint's tensors into the banks of every replica. Throws an input error naming the file and tensor when one is missing or has
  * another shape; the banks are then not to be used.
  */
-export async function readCheckpointTensors(path: string, parameters: readonly PlacedParameter[], moments: Readonly<Record<string, number>>, average: number | undefined): Promise<void> {
+export async function readCheckpointTensors(
+	path: string,
+	parameters: readonly PlacedParameter[],
+	moments: Readonly<Record<string, number>>,
+	average: number | undefined,
+): Promise<void> {
 	const fill = async (reader: TensorReader, role: BankRole, prefix = '') => {
 		for (const p of parameters) {
 			const values = await readParameter(reader, `${prefix}${p.name}`, p.shape, path);
@@ -153,7 +162,11 @@ export async function readCheckpointTensors(path: string, parameters: readonly P
 export async function readParameter(reader: TensorReader, name: string, shape: readonly number[], place: string): Promise<Float32Array> {
 	const tensor = await reader.read(name);
 	if (tensor.shape.join() !== shape.join()) {
-		throw new DiffusionPipeError('input', 'a parameter has another shape than the model', { place: `${place}: ${name}`, expected: `[${shape.join(', ')}]`, found: `[${tensor.shape.join(', ')}]` });
+		throw new DiffusionPipeError('input', 'a parameter has another shape than the model', {
+			place: `${place}: ${name}`,
+			expected: `[${shape.join(', ')}]`,
+			found: `[${tensor.shape.join(', ')}]`,
+		});
 	}
 	return toFloat32(tensor).data;
 }

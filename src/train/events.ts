@@ -4,7 +4,12 @@ export type TrainEvent =
 	/** Something slow begins or is worth knowing. */
 	| { readonly kind: 'note'; readonly text: string }
 	/** How the work is laid out: layers and measured times per stage. */
-	| { readonly kind: 'plan'; readonly devices: number; readonly stages: readonly { readonly layers: readonly string[]; readonly ms: number }[]; readonly text: string }
+	| {
+			readonly kind: 'plan';
+			readonly devices: number;
+			readonly stages: readonly { readonly layers: readonly string[]; readonly ms: number }[];
+			readonly text: string;
+	  }
 	| { readonly kind: 'resumed'; readonly step: number; readonly path: string }
 	| {
 			readonly kind: 'step';

@@ -41,7 +41,8 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 	const sampleShape = denoiser.chain.inputs[denoiser.sample]!.shape;
 	const elements = sizeOf(sampleShape);
 	const plane = sizeOf(sampleShape.slice(1));
-	const weighting: LossWeighting = objective.loss_weighting === 'min_snr' ? { kind: 'min_snr', gamma: objective.snr_gamma } : { kind: objective.loss_weighting };
+	const weighting: LossWeighting =
+		objective.loss_weighting === 'min_snr' ? { kind: 'min_snr', gamma: objective.snr_gamma } : { kind: objective.loss_weighting };
 	const density: SigmaDensity =
 		objective.weighting_scheme === 'logit_normal'
 			? { kind: 'logit_normal', logitMean: objective.logit_mean, logitStd: objective.logit_std }
@@ -55,7 +56,11 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 	return ({ step, images, labels }) => {
 		const count = images.length / elements;
 		if (!Number.isInteger(count)) {
-			throw new DiffusionPipeError('config', 'images do not fit the model', { place: 'data', expected: `[${sampleShape.join(', ')}] per image`, found: `${images.length} values in a batch` });
+			throw new DiffusionPipeError('config', 'images do not fit the model', {
+				place: 'data',
+				expected: `[${sampleShape.join(', ')}] per image`,
+				found: `${images.length} values in a batch`,
+			});
 		}
 		const x0 = floats([count, ...sampleShape]);
 		x0.data.set(images);
@@ -81,7 +86,16 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 			targetNoise.data[i] = target.noise;
 			weight.data[i] = lossWeight(weighting, predictionType, level);
 		}
-		const feeds: Record<string, Tensor> = { x0, noise, signal, spread, target_x0: targetX0, target_noise: targetNoise, loss_weight: weight, timestep };
+		const feeds: Record<string, Tensor> = {
+			x0,
+			noise,
+			signal,
+			spread,
+			target_x0: targetX0,
+			target_noise: targetNoise,
+			loss_weight: weight,
+			timestep,
+		};
 		if (denoiser.labels) {
 			const { input, none } = denoiser.labels;
 			const data = new BigInt64Array(new SharedArrayBuffer(count * 8));

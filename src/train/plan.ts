@@ -2,7 +2,7 @@
 import { DiffusionPipeError } from '../core/errors.ts';
 import { byteSize } from '../core/tensor.ts';
 import { measureGraphs } from '../engine/local/measure.ts';
-import { liveAt, traceChain, type Chain, type ChainTrace } from '../nn/chain.ts';
+import { type Chain, type ChainTrace, liveAt, traceChain } from '../nn/chain.ts';
 import { partitionChain } from '../plan/partition.ts';
 import { scheduleByName } from '../plan/schedules/index.ts';
 import { adamwHyperSize } from '../program/adamw.ts';
@@ -34,7 +34,12 @@ export function microBatchSize({ train: t, parallel: p }: TrainConfig): number {
  * Compiles `chain` (with its objective) as `config` says. `knownCuts` are taken instead of measuring, so that a resumed run is cut
  * as it was. Throws a config error when there are more stages than layers, a program error when memory does not suffice.
  */
-export async function planTraining(config: TrainConfig, chain: Chain, moments: number, knownCuts?: readonly number[]): Promise<TrainingPlan> {
+export async function planTraining(
+	config: TrainConfig,
+	chain: Chain,
+	moments: number,
+	knownCuts?: readonly number[],
+): Promise<TrainingPlan> {
 	const { parallel: p, train: t } = config;
 	const batch = microBatchSize(config);
 	const trace = traceChain(chain, batch);
@@ -65,7 +70,10 @@ export async function planTraining(config: TrainConfig, chain: Chain, moments: n
 		replicas: p.data_parallel,
 		microBatches: t.gradient_accumulation_steps,
 		microBatchSize: batch,
-		schedule: scheduleByName(p.pipeline_schedule, 'parallel.pipeline_schedule')({ stages: p.pipeline_stages, microBatches: t.gradient_accumulation_steps }),
+		schedule: scheduleByName(
+			p.pipeline_schedule,
+			'parallel.pipeline_schedule',
+		)({ stages: p.pipeline_stages, microBatches: t.gradient_accumulation_steps }),
 		recompute: p.activation_checkpointing,
 		moments,
 		hyperSize: adamwHyperSize,
@@ -79,7 +87,11 @@ export async function planTraining(config: TrainConfig, chain: Chain, moments: n
 }
 
 /** Forward + backward time (ms) and bytes (parameters with gradients and moments, saved values) of every layer at `batch` samples. */
-export async function measureLayers(trace: ChainTrace, batch: number, threads = 1): Promise<{ readonly ms: readonly number[]; readonly bytes: readonly number[] }> {
+export async function measureLayers(
+	trace: ChainTrace,
+	batch: number,
+	threads = 1,
+): Promise<{ readonly ms: readonly number[]; readonly bytes: readonly number[] }> {
 	const trained = trainedDefinitions(trace);
 	const built = trace.chain.layers.map((_, i) => {
 		const back = new Set(liveAt(trace, i + 1).filter((id) => trained.has(id)));

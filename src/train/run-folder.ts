@@ -36,7 +36,10 @@ const ours = ['metrics.jsonl', 'samples', 'checkpoints', 'pipeline', 'config.jso
  * Makes the folder. Without `resume` it must not hold a run: throws an input error that says how to go on, unless `overwrite`, which
  * removes the old run's files (and nothing else).
  */
-export async function prepareRunFolder(folder: RunFolder, { resume, overwrite }: { readonly resume: boolean; readonly overwrite: boolean }): Promise<void> {
+export async function prepareRunFolder(
+	folder: RunFolder,
+	{ resume, overwrite }: { readonly resume: boolean; readonly overwrite: boolean },
+): Promise<void> {
 	await mkdir(folder.root, { recursive: true });
 	if (!resume) {
 		const names = (await readdir(folder.root)).filter((n) => ours.includes(n) || n.startsWith('events.out.tfevents.'));

@@ -10,8 +10,8 @@ import { openJsonLines } from '../io/jsonl.ts';
 import { EventWriter } from '../io/tensorboard.ts';
 import { createDenoiser, type Denoiser } from '../models/index.ts';
 import { adamwGraph, adamwHyper } from '../program/adamw.ts';
-import { formatProgram } from '../program/text.ts';
 import { toChromeTrace } from '../program/chrome-trace.ts';
+import { formatProgram } from '../program/text.ts';
 import {
 	type CheckpointContent,
 	listCheckpoints,
@@ -59,7 +59,12 @@ export interface TrainOptions {
 	readonly signal?: AbortSignal;
 	readonly onEvent?: (event: TrainEvent) => void;
 	/** Makes the drawer of samples for this model; without it no pictures are made. */
-	readonly samples?: (denoiser: Denoiser, scheduler: Readonly<Record<string, unknown>>, config: TrainConfig, classes: readonly string[] | undefined) => Promise<SampleDrawer>;
+	readonly samples?: (
+		denoiser: Denoiser,
+		scheduler: Readonly<Record<string, unknown>>,
+		config: TrainConfig,
+		classes: readonly string[] | undefined,
+	) => Promise<SampleDrawer>;
 	/** Milliseconds of a steady clock. Default performance.now. */
 	readonly clock?: () => number;
 }
@@ -113,13 +118,19 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 	try {
 		checkData(loader, denoiser);
 		const chain = trainingChain(denoiser.chain, { sample: denoiser.sample, output: denoiser.output, globalBatch: config.train.batch_size });
-		say({ kind: 'note', text: `measuring ${chain.layers.length} layers and planning ${deviceCount(config)} device${deviceCount(config) === 1 ? '' : 's'}` });
+		say({
+			kind: 'note',
+			text: `measuring ${chain.layers.length} layers and planning ${deviceCount(config)} device${deviceCount(config) === 1 ? '' : 's'}`,
+		});
 		const plan = await planTraining(config, chain, average === undefined ? 2 : 3, resumed?.state.cuts);
 		const text = formatProgram(plan.compiled.program);
 		say({ kind: 'plan', devices: plan.compiled.program.devices.length, stages: plan.stages, text });
 		await writeWhole(folder.programs, text);
 		await writeJson(folder.config, config);
-		engine = await createLocalEngine(plan.compiled, { update: adamwGraph(average !== undefined), threads: config.parallel.threads_per_device });
+		engine = await createLocalEngine(plan.compiled, {
+			update: adamwGraph(average !== undefined),
+			threads: config.parallel.threads_per_device,
+		});
 		const parameters = placedParameters(engine, plan.compiled.banks);
 		if (resumed) {
 			await readCheckpointTensors(resumed.path, parameters, moments, average);
@@ -234,10 +245,26 @@ async function runSteps(run: Run): Promise<TrainResult> {
 			const imagesPerSecond = (train.batch_size / mean) * 1000;
 			if (step % log.every_steps === 0 || step === train.max_steps) {
 				metrics.append({ step, loss, lr, grad_norm: gradNorm, step_ms: stepMs, images_per_s: imagesPerSecond });
-				events?.scalars(step, { 'train/loss': loss, 'train/lr': lr, 'train/grad_norm': gradNorm, 'perf/step_ms': stepMs, 'perf/images_per_s': imagesPerSecond });
+				events?.scalars(step, {
+					'train/loss': loss,
+					'train/lr': lr,
+					'train/grad_norm': gradNorm,
+					'perf/step_ms': stepMs,
+					'perf/images_per_s': imagesPerSecond,
+				});
 			}
 			if (timeline) await writeJson(join(folder.traces, `step-${step}.json`), toChromeTrace([{ name: `step ${step}`, timeline }]));
-			say({ kind: 'step', step, maxSteps: train.max_steps, loss, lr, gradNorm, stepMs, imagesPerSecond, secondsLeft: ((train.max_steps - step) * mean) / 1000 });
+			say({
+				kind: 'step',
+				step,
+				maxSteps: train.max_steps,
+				loss,
+				lr,
+				gradNorm,
+				stepMs,
+				imagesPerSecond,
+				secondsLeft: ((train.max_steps - step) * mean) / 1000,
+			});
 			if (checkpoint.every_steps > 0 && step % checkpoint.every_steps === 0) await save();
 			if (sample.every_steps > 0 && step % sample.every_steps === 0 && step < train.max_steps) await draw();
 		}
@@ -271,7 +298,10 @@ async function runSteps(run: Run): Promise<TrainResult> {
 }
 
 /** The checkpoint to go on from, or undefined for a new run (also when the newest of none was asked for). */
-async function findCheckpoint(folder: RunFolder, resume: string | true | undefined): Promise<{ path: string; state: TrainingState } | undefined> {
+async function findCheckpoint(
+	folder: RunFolder,
+	resume: string | true | undefined,
+): Promise<{ path: string; state: TrainingState } | undefined> {
 	if (resume === undefined) return undefined;
 	const path = resume === true ? (await listCheckpoints(folder.checkpoints)).at(-1)?.path : resume;
 	return path === undefined ? undefined : { path, state: await readTrainingState(path) };
@@ -291,10 +321,18 @@ function checkData(loader: Loader, denoiser: Denoiser): void {
 	const { channels, height, width, classes, name } = loader.info;
 	const want = denoiser.chain.inputs[denoiser.sample]!.shape;
 	if ([channels, height, width].join() !== want.join()) {
-		throw new DiffusionPipeError('config', 'the images do not fit the model', { place: `data set ${name}`, expected: `[${want.join(', ')}] (model.in_channels, sample_size)`, found: `[${[channels, height, width].join(', ')}]` });
+		throw new DiffusionPipeError('config', 'the images do not fit the model', {
+			place: `data set ${name}`,
+			expected: `[${want.join(', ')}] (model.in_channels, sample_size)`,
+			found: `[${[channels, height, width].join(', ')}]`,
+		});
 	}
 	const known = denoiser.labels?.none;
 	if (known !== undefined && classes && classes.length > known) {
-		throw new DiffusionPipeError('config', 'the data has more classes than the model', { place: 'model.num_embeds_ada_norm', expected: `at least ${classes.length}`, found: String(known) });
+		throw new DiffusionPipeError('config', 'the data has more classes than the model', {
+			place: 'model.num_embeds_ada_norm',
+			expected: `at least ${classes.length}`,
+			found: String(known),
+		});
 	}
 }
