@@ -60,7 +60,8 @@ export function adamwGraph(ema: boolean): Graph {
 	const v1 = g.add(g.mul(v, b2!), g.mul(g.mul(clipped, clipped), b2Rest!));
 	const denominator = g.add(g.mul(g.sqrt(v1), correction!), eps!);
 	const p1 = g.sub(g.mul(p, keep!), g.div(g.mul(m1, rate!), denominator));
-	const zero = g.mul(grad, 0);
+	// Made from p1, so that it cannot be written over the gradient before that is read.
+	const zero = g.mul(p1, 0);
 	const outputs = [p1, zero, m1, v1];
 	if (average) outputs.push(g.add(average, g.mul(g.sub(p1, average), emaRest!)));
 	return g.finish(outputs);

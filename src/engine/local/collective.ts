@@ -1,8 +1,18 @@
 /** @file Collectives between device threads of one process: each adds up its share, then everybody copies the others' shares. */
-import { type DType, sizeOf } from '../../core/tensor.ts';
+import { sizeOf, type TypeShape } from '../../core/tensor.ts';
 import { createBuilder } from '../../graph/builder.ts';
 import { writeOnnx } from '../../graph/onnx/index.ts';
-import { addressOf, createSession, dataOf, type Environment, releaseValue, type Session, tensorOver, viewNative } from './native.ts';
+import {
+	addressOf,
+	allocateTensor,
+	createSession,
+	dataOf,
+	type Environment,
+	releaseValue,
+	type Session,
+	tensorOver,
+	viewNative,
+} from './native.ts';
 import type { Pointer } from './ort.ts';
 import { type Control, type Meeting, meet } from './shared.ts';
 
@@ -83,25 +93,40 @@ function copy(to: Pointer, from: Pointer, length: number): void {
 	(viewNative(to, 'float32', length) as Float32Array).set(viewNative(from, 'float32', length) as Float32Array);
 }
 
-/** Joins every member's `value` along `axis` into `output` (memory of the joined shape) on each member. */
+/** Joins the members' `value`s along `axis`, in member order, into a new value for each; they may differ in size along it. */
 export function allGather(
 	control: Control,
 	meeting: Meeting,
 	member: number,
 	value: Pointer,
-	output: Pointer,
-	type: { readonly dtype: DType; readonly shape: readonly number[] },
+	{ dtype, shape }: TypeShape,
 	axis: number,
-): void {
-	const { members, addresses } = meeting;
+): { readonly value: Pointer; readonly type: TypeShape } {
+	const { members, addresses, lengths } = meeting;
 	addresses[member] = dataOf(value);
+	lengths[member] = shape[axis]!;
 	meet(control, meeting);
-	const rows = sizeOf(type.shape.slice(0, axis));
-	const width = sizeOf(type.shape.slice(axis));
-	const to = viewNative(dataOf(output), type.dtype, rows * width * members) as Float32Array;
-	for (let k = 0; k < members; k++) {
-		const from = viewNative(addresses[k]!, type.dtype, rows * width) as Float32Array;
-		for (let row = 0; row < rows; row++) to.set(from.subarray(row * width, (row + 1) * width), (row * members + k) * width);
+	const rows = sizeOf(shape.slice(0, axis));
+	const inner = sizeOf(shape.slice(axis + 1));
+	const total = lengths.reduce((sum, n) => sum + n, 0);
+	const type = { dtype, shape: shape.map((d, k) => (k === axis ? total : d)) };
+	const joined = allocateTensor(type);
+	if (sizeOf(type.shape) > 0) {
+		const to = viewNative(dataOf(joined), dtype, sizeOf(type.shape)) as Float32Array;
+		let at = 0;
+		for (let k = 0; k < members; k++) {
+			const width = lengths[k]! * inner;
+			if (width === 0) continue;
+			const from = viewNative(addresses[k]!, dtype, rows * width) as Float32Array;
+			for (let row = 0; row < rows; row++) to.set(from.subarray(row * width, (row + 1) * width), row * total * inner + at);
+			at += width;
+		}
 	}
-	meet(control, meeting);
+	try {
+		meet(control, meeting);
+	} catch (error) {
+		releaseValue(joined);
+		throw error;
+	}
+	return { value: joined, type };
 }

@@ -1,12 +1,25 @@
 /** @file One device: executes its program's instructions on native tensors. Blocks its thread; nothing else runs there. */
 import { DiffusionPipeError, unreachable } from '../../core/errors.ts';
-import { byteSize, bytesPerElement, sizeOf, type TypeShape } from '../../core/tensor.ts';
+import { bytesPerElement, sizeOf, type TypeShape } from '../../core/tensor.ts';
 import type { BankId, Instruction, SlotId } from '../../program/types.ts';
 import { type Adder, allGather, allReduce, createAdder } from './collective.ts';
-import { addressOf, copyOut, createSession, type Environment, releaseValue, type Session, tensorOver, typeOf } from './native.ts';
+import {
+	addressOf,
+	allocateTensor,
+	copyOut,
+	createSession,
+	dataOf,
+	type Environment,
+	releaseValue,
+	type Session,
+	tensorOver,
+	typeOf,
+	valuesAlive,
+	viewNative,
+} from './native.ts';
 import type { Pointer } from './ort.ts';
 import type { BankMemory, DeviceSetup, Fetched, GraphModel, SharedTensor, ToDevice } from './protocol.ts';
-import { pop, push } from './shared.ts';
+import { checkRunning, pop, push } from './shared.ts';
 import { createUpdater, type Updater } from './update.ts';
 
 /** Instruction compiled to a function over slot indices. */
@@ -21,8 +34,11 @@ interface IterationIo {
 }
 
 export interface Device {
-	/** Runs one section. Spans are [start, end] per instruction when traced. Throws an engine error naming device and instruction. */
-	run(message: Extract<ToDevice, { kind: 'run' }>): { fetched: Fetched[]; spans: Float64Array };
+	/**
+	 * Runs one section. Spans are [start, end] per instruction when traced; `values` is `valuesAlive` of this thread afterwards. Throws an engine
+	 * error naming device and instruction, and Stopped when another device failed.
+	 */
+	run(message: Extract<ToDevice, { kind: 'run' }>): { fetched: Fetched[]; spans: Float64Array; values: number };
 	release(): void;
 }
 
@@ -31,7 +47,13 @@ export function createDevice(setup: DeviceSetup): Device {
 	const { environment, device, control } = setup;
 	const place = (text: string) => `device ${device.device}, ${text}`;
 	const sessions = new Map<string, Session>();
-	const open = (id: string, model: GraphModel) => createSession(environment, id, model.model, model, { threads: setup.threads });
+	const open = (id: string, model: GraphModel) => {
+		try {
+			return createSession(environment, id, model.model, model, { threads: setup.threads });
+		} catch (cause) {
+			throw explained(cause, place(`graph ${id}`));
+		}
+	};
 	const needed = new Set(
 		[device.prologue, device.iteration, device.epilogue].flat().flatMap((i) => (i.op === 'run' ? [i.graph as string] : [])),
 	);
@@ -89,6 +111,8 @@ export function createDevice(setup: DeviceSetup): Device {
 		values[i] = value;
 		types[i] = type;
 	};
+	/** Memory of fed slots, which their native values only point to. */
+	const fed = new Map<number, ArrayBufferView>();
 	const compileBody = (instruction: Instruction): Step['run'] => {
 		switch (instruction.op) {
 			case 'feed': {
@@ -100,7 +124,9 @@ export function createDevice(setup: DeviceSetup): Device {
 					const shape = whole ? tensor.shape : [to - from, ...tensor.shape.slice(1)];
 					const row = whole ? 0 : sizeOf(tensor.shape.slice(1)) * bytesPerElement(tensor.dtype);
 					const type = { dtype: tensor.dtype, shape };
-					set(i, tensorOver(environment, addressOf(new Uint8Array(tensor.buffer)) + BigInt(from * row), type), type);
+					const memory = new Uint8Array(tensor.buffer);
+					fed.set(i, memory);
+					set(i, tensorOver(environment, addressOf(memory) + BigInt(from * row), type), type);
 				};
 			}
 			case 'run': {
@@ -121,6 +147,7 @@ export function createDevice(setup: DeviceSetup): Device {
 				const i = index(instruction.slot);
 				const channel = setup.channels.get(instruction.channel) ?? missing(place(`channel ${instruction.channel}`));
 				return () => {
+					if (fed.has(i)) own(i);
 					push(control, channel, values[i]!);
 					values[i] = 0n;
 				};
@@ -141,7 +168,17 @@ export function createDevice(setup: DeviceSetup): Device {
 				adder ??= createAdder(environment);
 				const sum = adder;
 				return () => {
-					for (const i of slots) allReduce(control, meeting, member, values[i]!, sizeOf(typeAt(i).shape), sum);
+					for (const i of slots) {
+						const { dtype, shape } = typeAt(i);
+						if (dtype !== 'float32') {
+							throw new DiffusionPipeError('engine', 'only float32 slots are summed', {
+								place: 'allReduce',
+								expected: 'float32',
+								found: dtype,
+							});
+						}
+						allReduce(control, meeting, member, values[i]!, sizeOf(shape), sum);
+					}
 				};
 			}
 			case 'allGather': {
@@ -151,12 +188,8 @@ export function createDevice(setup: DeviceSetup): Device {
 				const [from, to] = [index(instruction.slot), index(instruction.output)];
 				const { axis } = instruction;
 				return () => {
-					const type = typeAt(from);
-					const joined = { dtype: type.dtype, shape: type.shape.map((d, k) => (k === axis ? d * members.length : d)) };
-					const memory = new Uint8Array(new SharedArrayBuffer(byteSize(joined)));
-					gathered.set(to, memory);
-					set(to, tensorOver(environment, addressOf(memory), joined), joined);
-					allGather(control, meeting, member, values[from]!, values[to]!, type, axis);
+					const { value, type } = allGather(control, meeting, member, values[from]!, typeAt(from), axis);
+					set(to, value, type);
 				};
 			}
 			case 'update': {
@@ -179,7 +212,7 @@ export function createDevice(setup: DeviceSetup): Device {
 					for (const i of slots) {
 						releaseValue(values[i]!);
 						values[i] = 0n;
-						gathered.delete(i);
+						fed.delete(i);
 					}
 				};
 			}
@@ -187,8 +220,19 @@ export function createDevice(setup: DeviceSetup): Device {
 				return unreachable(instruction, 'device');
 		}
 	};
-	/** Memory of gathered slots, which no native value owns. */
-	const gathered = new Map<number, Uint8Array>();
+	/** Copies a fed slot to native memory, which may leave this thread. */
+	const own = (i: number) => {
+		const type = typeAt(i);
+		const copy = allocateTensor(type);
+		const length = sizeOf(type.shape);
+		if (length > 0) {
+			const to = viewNative(dataOf(copy), type.dtype, length) as Float32Array;
+			to.set(viewNative(dataOf(values[i]!), type.dtype, length) as Float32Array);
+		}
+		releaseValue(values[i]!);
+		fed.delete(i);
+		values[i] = copy;
+	};
 	const sections = {
 		prologue: device.prologue.map(compile),
 		iteration: device.iteration.map(compile),
@@ -203,26 +247,40 @@ export function createDevice(setup: DeviceSetup): Device {
 				const step = steps[k]!;
 				if (trace) spans[2 * k] = performance.timeOrigin + performance.now();
 				try {
+					checkRunning(control);
 					step.run(io);
 				} catch (cause) {
 					if (cause instanceof Error && cause.name === 'Stopped') throw cause;
-					throw new DiffusionPipeError('engine', cause instanceof Error ? cause.message : String(cause), {
-						place: place(`instruction ${k}, ${step.text}`),
-						cause,
-					});
+					throw explained(cause, place(`${section} ${k} (${step.text})`));
 				}
 				if (trace) spans[2 * k + 1] = performance.timeOrigin + performance.now();
 			}
-			return { fetched: io.fetched, spans };
+			return { fetched: io.fetched, spans, values: valuesAlive() };
 		},
 		release() {
 			for (let i = 0; i < values.length; i++) if (values[i] !== 0n) releaseValue(values[i]!);
 			values.fill(0n);
+			fed.clear();
 			for (const s of sessions.values()) s.release();
 			for (const u of updaters.values()) u.release();
 			adder?.release();
 		},
 	};
+}
+
+const runFailure = /^Non-zero status code returned while running (\S+) node\. Name:'([^']*)' Status Message: (.*)$/s;
+
+/** What went wrong, at `place`. ONNX Runtime names the node that failed, and our node names start with the layer path. */
+export function explained(cause: unknown, place: string): DiffusionPipeError {
+	const message = cause instanceof Error ? cause.message : String(cause);
+	// The graph is part of `place` already.
+	const graph = cause instanceof DiffusionPipeError && cause.parts.place.startsWith('graph ') ? `${cause.parts.place}: ` : '';
+	const said = message.slice(graph.length);
+	const [, op, node, status] = runFailure.exec(said) ?? [];
+	if (op === undefined || node === undefined || status === undefined) return new DiffusionPipeError('engine', said, { place, cause });
+	const slash = node.lastIndexOf('/');
+	const layer = slash > 0 ? `layer ${node.slice(0, slash)}, ` : '';
+	return new DiffusionPipeError('engine', `${layer}${op}: ${status.trim()}`, { place, cause });
 }
 
 function missing(what: string): never {

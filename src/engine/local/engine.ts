@@ -1,7 +1,7 @@
 /** @file The local engine: runs a program on this machine, one worker thread per device, and ends with one clear error when any fails. */
 import { Worker } from 'node:worker_threads';
 import { DiffusionPipeError } from '../../core/errors.ts';
-import { makeArray, sizeOf, type Tensor, type TypeShape } from '../../core/tensor.ts';
+import { byteSize, makeArray, sizeOf, type Tensor, type TypeShape } from '../../core/tensor.ts';
 import { workerEntry } from '../../core/worker-entry.ts';
 import { writeOnnx } from '../../graph/onnx/index.ts';
 import { type Graph, valueNamed } from '../../graph/types.ts';
@@ -24,6 +24,8 @@ export interface LocalEngineOptions {
 export interface IterationResult {
 	readonly fetched: ReadonlyMap<string, Tensor>;
 	readonly timeline: Timeline | undefined;
+	/** Native tensors that the devices hold afterwards: the same after every iteration. */
+	readonly nativeValues: number;
 }
 
 /** A host tensor for the engine; copied to shared memory unless it is there already. */
@@ -39,7 +41,7 @@ export interface LocalEngine {
 	): Promise<IterationResult>;
 	/** Live view of a bank's buffer on a device: `moment` picks an optimiser moment. Touch it only between runs. */
 	bank(device: DeviceId, bank: BankId, role: 'parameter' | 'gradient' | { readonly moment: number }): Float32Array;
-	/** Ends the threads and gives their native memory back. */
+	/** Ends the threads and gives their native memory back. A run under way is stopped between two instructions, and rejects. */
 	close(): Promise<void>;
 	/** For tests of failure: the device's thread. */
 	worker(device: DeviceId): Worker;
@@ -92,18 +94,18 @@ export async function createLocalEngine(
 	const shared = sharedEnvironment();
 
 	let failure: DiffusionPipeError | undefined;
-	let closing = false;
+	let closed: Promise<void> | undefined;
 	const waiting = new Map<number, { resolve: (m: Extract<FromDevice, { kind: 'done' | 'ready' }>) => void; reject: (e: Error) => void }>();
 	const alive = new Set<number>();
 	const abort = (error: DiffusionPipeError) => {
 		failure ??= error;
 		stop(control);
 	};
-	/** Rejects what waits once every thread has stopped or answered, so that nothing runs behind the caller's back. */
+	/** Rejects what waits for the device. One that stopped because of another may be heard before the other: `all` then takes the other's error. */
 	const settle = (device: number) => {
 		const entry = waiting.get(device);
 		waiting.delete(device);
-		if (entry && failure) entry.reject(failure);
+		entry?.reject(failure ?? closedError());
 	};
 	const workers = program.devices.map((device, k) => {
 		const own = new Set(
@@ -121,11 +123,15 @@ export async function createLocalEngine(
 			control,
 			threads: options.threads ?? 1,
 		};
-		const worker = new Worker(workerEntry(import.meta.url, './worker.js'), { workerData: setup, execArgv: [], name: `device ${device.device}` });
+		const worker = new Worker(workerEntry(import.meta.url, './worker.js'), {
+			workerData: setup,
+			execArgv: [],
+			name: `device ${device.device}`,
+		});
 		alive.add(device.device);
 		worker.on('message', (message: FromDevice) => {
 			if (message.kind === 'failed') {
-				if (!message.secondary) abort(new DiffusionPipeError('engine', message.message, { place: 'local engine' }));
+				if (!message.secondary) abort(new DiffusionPipeError('engine', message.what, { place: message.place }));
 				else stop(control);
 				settle(device.device);
 				return;
@@ -140,7 +146,7 @@ export async function createLocalEngine(
 		});
 		worker.on('exit', (code) => {
 			alive.delete(device.device);
-			if (!closing) {
+			if (!closed) {
 				abort(
 					new DiffusionPipeError('engine', `the thread ended unexpectedly (exit code ${code})`, {
 						place: `device ${device.device}`,
@@ -173,9 +179,12 @@ export async function createLocalEngine(
 		}
 		return settled.map((s) => (s as PromiseFulfilledResult<Extract<FromDevice, { kind: K }>>).value);
 	};
-	const close = async () => {
-		if (closing) return;
-		closing = true;
+	const close = (): Promise<void> => {
+		closed ??= shutDown();
+		return closed;
+	};
+	const shutDown = async () => {
+		stop(control);
 		const message: ToDevice = { kind: 'close' };
 		await Promise.all(
 			workers.map(async (w, k) => {
@@ -197,7 +206,7 @@ export async function createLocalEngine(
 		program,
 		async run(section, feeds, { trace = false } = {}) {
 			if (failure) throw failure;
-			if (closing) throw closedError();
+			if (closed) throw closedError();
 			if (busy) throw new DiffusionPipeError('engine', 'a run is under way', { place: program.name });
 			busy = true;
 			try {
@@ -210,6 +219,7 @@ export async function createLocalEngine(
 				return {
 					fetched: joinFetched(done.flatMap((d) => d.fetched)),
 					timeline: trace ? timelineOf(program, section, done) : undefined,
+					nativeValues: done.reduce((n, d) => n + d.values, 0),
 				};
 			} finally {
 				busy = false;
@@ -260,6 +270,14 @@ function checkFeeds(program: Program, section: 'prologue' | 'iteration' | 'epilo
 		const text = (t: TypeShape | undefined) => (t ? `${t.dtype}[${t.shape.join(',')}]` : 'nothing');
 		if (!given || text(given) !== text(want)) {
 			throw new DiffusionPipeError('engine', 'a feed does not fit', { place: `source ${name}`, expected: text(want), found: text(given) });
+		}
+		const bytes = 'buffer' in given ? given.buffer.byteLength : given.data.byteLength;
+		if (bytes < byteSize(given)) {
+			throw new DiffusionPipeError('engine', 'a feed has too few elements', {
+				place: `source ${name}`,
+				expected: `${byteSize(given)} bytes for ${text(given)}`,
+				found: `${bytes}`,
+			});
 		}
 	}
 }

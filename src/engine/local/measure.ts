@@ -36,7 +36,9 @@ export async function measureGraphs(graphs: readonly Graph[], { repeats = 5, thr
 	const result = await new Promise<MeasureResult>((resolve, reject) => {
 		worker.once('message', resolve);
 		worker.once('error', reject);
-		worker.once('exit', (code) => reject(new DiffusionPipeError('engine', `the measuring thread ended (exit code ${code})`, { place: 'profile' })));
+		worker.once('exit', (code) =>
+			reject(new DiffusionPipeError('engine', `the measuring thread ended (exit code ${code})`, { place: 'profile' })),
+		);
 	});
 	if ('error' in result) throw new DiffusionPipeError('engine', result.error, { place: 'profile' });
 	return keys.map((key) => result.ms[distinct.indexOf(key)]!);

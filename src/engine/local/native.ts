@@ -22,7 +22,8 @@ export function createEnvironment(): Environment {
 		ort.check(name, 'ONNX Runtime environment', ...args, out);
 		return out[0]!;
 	};
-	const env = make('CreateEnv', 3, 'diffusionpipe');
+	// Severity 4: what goes wrong comes back as a status and is told once, not on stderr as well.
+	const env = make('CreateEnv', 4, 'diffusionpipe');
 	const memory = make('CreateCpuMemoryInfo', 1, 0);
 	// Extend by what is asked (strategy 1): doubling would hold up to twice the peak.
 	const arena = make('CreateArenaCfg', 0, 1, -1, -1);
@@ -47,6 +48,13 @@ export function viewNative<D extends DType>(address: Pointer, dtype: D, length: 
 	return makeArray(dtype, length, koffi.view(address, bytes));
 }
 
+let alive = 0;
+
+/** OrtValues made in this thread less those released in it. Over all threads the sum is what is alive. */
+export function valuesAlive(): number {
+	return alive;
+}
+
 /** An OrtValue over memory somebody else owns and keeps alive. */
 export function tensorOver({ memory }: Environment, address: Pointer, type: TypeShape): Pointer {
 	const out: (Pointer | null)[] = [null];
@@ -62,6 +70,20 @@ export function tensorOver({ memory }: Environment, address: Pointer, type: Type
 		onnxElementType[type.dtype],
 		out,
 	);
+	alive++;
+	return out[0]!;
+}
+
+/** An OrtValue with memory of its own, not cleared. */
+export function allocateTensor(type: TypeShape): Pointer {
+	const ort = openOrt();
+	const place = `tensor ${type.dtype}[${type.shape.join(',')}]`;
+	const allocator: (Pointer | null)[] = [null];
+	ort.check('GetAllocatorWithDefaultOptions', place, allocator);
+	const out: (Pointer | null)[] = [null];
+	const shape = BigInt64Array.from(type.shape, BigInt);
+	ort.check('CreateTensorAsOrtValue', place, allocator[0], shape, type.shape.length, onnxElementType[type.dtype], out);
+	alive++;
 	return out[0]!;
 }
 
@@ -99,6 +121,7 @@ export function copyOut(value: Pointer, { dtype, shape }: TypeShape): TensorArra
 
 /** Gives an OrtValue back. Memory it does not own stays. */
 export function releaseValue(value: Pointer): void {
+	alive--;
 	openOrt().release('ReleaseValue', value);
 }
 
@@ -164,6 +187,8 @@ export function createSession(
 		name,
 		run(inputs, outputs) {
 			if (!live) throw new DiffusionPipeError('engine', 'session was released', { place: `graph ${name}` });
+			let allocated = 0;
+			for (const value of outputs) if (value === 0n) allocated++;
 			ort.check(
 				'Run',
 				`graph ${name}`,
@@ -176,6 +201,7 @@ export function createSession(
 				signature.outputs.length,
 				outputs,
 			);
+			alive += allocated;
 		},
 		release() {
 			if (!live) return;

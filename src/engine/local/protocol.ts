@@ -56,6 +56,7 @@ export interface Fetched extends TypeShape {
 
 export type FromDevice =
 	| { readonly kind: 'ready' }
-	/** `spans`: start and end per instruction in ms since `timeOrigin` of the process; empty unless traced. */
-	| { readonly kind: 'done'; readonly fetched: readonly Fetched[]; readonly spans: Float64Array }
-	| { readonly kind: 'failed'; readonly message: string; readonly instruction: string; readonly secondary: boolean };
+	/** `spans`: start and end per instruction in ms since `timeOrigin` of the process; empty unless traced. `values`: native values alive. */
+	| { readonly kind: 'done'; readonly fetched: readonly Fetched[]; readonly spans: Float64Array; readonly values: number }
+	/** `secondary`: it stopped because another device failed. */
+	| { readonly kind: 'failed'; readonly place: string; readonly what: string; readonly secondary: boolean };

@@ -1,5 +1,6 @@
 /** @file Entry of a device thread: builds its device, then runs sections as messages come. */
 import { parentPort, workerData } from 'node:worker_threads';
+import { DiffusionPipeError } from '../../core/errors.ts';
 import { createDevice, type Device } from './device.ts';
 import type { DeviceSetup, FromDevice, ToDevice } from './protocol.ts';
 import { stop } from './shared.ts';
@@ -11,7 +12,10 @@ const say = (message: FromDevice, transfer: ArrayBuffer[] = []) => port.postMess
 function fail(error: unknown): void {
 	const secondary = error instanceof Error && error.name === 'Stopped';
 	stop(setup.control);
-	say({ kind: 'failed', message: error instanceof Error ? error.message : String(error), instruction: '', secondary });
+	const message = error instanceof Error ? error.message : String(error);
+	const place = error instanceof DiffusionPipeError ? error.parts.place : `device ${setup.device.device}`;
+	const what = error instanceof DiffusionPipeError ? message.slice(place.length + 2) : message;
+	say({ kind: 'failed', place, what, secondary });
 }
 
 let device: Device | undefined;
@@ -30,8 +34,8 @@ port.on('message', (message: ToDevice) => {
 	}
 	if (!device) return;
 	try {
-		const { fetched, spans } = device.run(message);
-		say({ kind: 'done', fetched, spans }, [...fetched.map((f) => f.data), spans.buffer as ArrayBuffer]);
+		const { fetched, spans, values } = device.run(message);
+		say({ kind: 'done', fetched, spans, values }, [...fetched.map((f) => f.data), spans.buffer as ArrayBuffer]);
 	} catch (error) {
 		fail(error);
 	}
