@@ -2,7 +2,7 @@
 import { DiffusionPipeError } from '../core/errors.ts';
 import { describe, type TypeShape } from '../core/tensor.ts';
 import { type InferContext, readAttributes } from './op.ts';
-import { ops } from './ops/index.ts';
+import { isOpKind, ops } from './ops/index.ts';
 import type { OpKind } from './ops/kinds.ts';
 import type { Attributes, Value } from './types.ts';
 
@@ -19,7 +19,7 @@ export interface InferRequest {
 
 /** Types of a node's outputs. Throws a graph error when the inputs or attributes do not fit the operator. */
 export function inferNode({ op, inputs, attributes, outputCount, place, constantOf }: InferRequest): readonly TypeShape[] {
-	const def = ops[op];
+	const def = isOpKind(op) ? ops[op] : undefined;
 	const shapes = inputs.map((v) => (v ? describe(v) : 'omitted')).join(', ');
 	const fail = (what: string, expected?: string): never => {
 		throw new DiffusionPipeError('graph', what, { place: `${place}: ${op}(${shapes})`, ...(expected === undefined ? {} : { expected }) });
@@ -31,7 +31,7 @@ export function inferNode({ op, inputs, attributes, outputCount, place, constant
 	for (let i = 0; i < least; i++) if (!inputs[i]) fail(`input ${i} is omitted but required`);
 	if (outputCount < def.outputs[0] || outputCount > def.outputs[1]) fail(`${outputCount} outputs asked for`, def.outputs.join(' to '));
 	for (const name of Object.keys(attributes))
-		if (!def.attributes[name]) fail(`attribute ${name} is not known`, Object.keys(def.attributes).join(', ') || 'none');
+		if (!Object.hasOwn(def.attributes, name)) fail(`attribute ${name} is not known`, Object.keys(def.attributes).join(', ') || 'none');
 	const ctx: InferContext = {
 		inputs,
 		attributes: readAttributes(op, def.attributes, attributes),

@@ -93,10 +93,11 @@ export interface OpDef {
 
 /** Attribute access for a node of operator `op`, checking kinds against the operator's table. */
 export function readAttributes(op: string, specs: OpDef['attributes'], attributes: Attributes): AttributeReader {
+	const find = (name: string): AttributeValue | undefined => own(attributes, name) ?? own(specs, name)?.default;
 	const get = (name: string, ...kinds: AttributeSpec['kind'][]): AttributeValue => {
-		const spec = specs[name];
+		const spec = own(specs, name);
 		if (!spec || !kinds.includes(spec.kind)) throw new DiffusionPipeError('internal', `no ${kinds[0]} attribute ${name}`, { place: op });
-		const value = attributes[name] ?? spec.default;
+		const value = find(name);
 		if (value === undefined) throw new DiffusionPipeError('graph', `attribute ${name} is missing`, { place: op });
 		return value;
 	};
@@ -105,6 +106,11 @@ export function readAttributes(op: string, specs: OpDef['attributes'], attribute
 		float: (name) => get(name, 'float') as number,
 		string: (name) => get(name, 'string') as string,
 		ints: (name) => get(name, 'ints', 'floats') as readonly number[],
-		has: (name) => (attributes[name] ?? specs[name]?.default) !== undefined,
+		has: (name) => find(name) !== undefined,
 	};
+}
+
+/** What `table` itself says of `name`; what every object inherits (`constructor`, `toString`) is no entry. */
+function own<T>(table: Readonly<Record<string, T>>, name: string): T | undefined {
+	return Object.hasOwn(table, name) ? table[name] : undefined;
 }
