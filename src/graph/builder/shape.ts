@@ -1,17 +1,19 @@
 /** @file Builder functions: operators that move, cut, join and index elements. */
-import { tensor } from '../../core/tensor.ts';
+import { sizeOf, tensor } from '../../core/tensor.ts';
 import type { EmitTools } from '../builder.ts';
 import type { Value } from '../types.ts';
 
 /** Functions for shape and index operators. Axes may be negative. */
 export function shapeFunctions(t: EmitTools) {
 	return {
-		/** One dimension may be -1: what is left. 0 is not a copy here but an empty dimension (allowzero). */
+		/** One dimension may be -1: what is left, unless another is 0. 0 is not a copy here but an empty dimension (allowzero). */
 		reshape: (x: Value, shape: readonly number[]): Value => {
-			const left = shape.reduce((n, d) => (d === -1 ? n : n * d), 1);
-			const total = x.shape.reduce((n, d) => n * d, 1);
-			const whole = shape.map((d) => (d === -1 ? total / left : d));
-			return t.one('Reshape', [x, t.ints(whole)]);
+			const rest = shape.reduce((n, d) => (d === -1 ? n : n * d), 1);
+			const open = sizeOf(x.shape) / rest;
+			// What does not divide stays -1, for inference to refuse with the shape as it was given.
+			const settled = Number.isInteger(open) && shape.indexOf(-1) === shape.lastIndexOf(-1);
+			const whole = settled ? shape.map((d) => (d === -1 ? open : d)) : shape;
+			return t.one('Reshape', [x, t.ints(whole)], whole.includes(0) ? { allowzero: 1 } : {});
 		},
 		transpose: (x: Value, perm: readonly number[]): Value => t.one('Transpose', [x], { perm }),
 		concat: (xs: readonly Value[], axis: number): Value => (xs.length === 1 ? xs[0]! : t.one('Concat', xs, { axis })),

@@ -34,7 +34,9 @@ const reshape: OpDef = {
 		const total = sizeOf(from);
 		if (open >= 0) {
 			const rest = given.reduce((n, d, i) => (i === open ? n : n * d), 1);
-			if (rest === 0 || total % rest !== 0) ctx.fail(`${total} elements do not fill shape [${wanted}]`);
+			if (rest === 0)
+				ctx.fail(`shape [${wanted}] leaves a dimension open beside an empty one`, 'the size of every dimension, since any would do for -1');
+			if (total % rest !== 0) ctx.fail(`${total} elements do not fill shape [${wanted}]`);
 			given[open] = total / rest;
 		}
 		if (sizeOf(given) !== total) ctx.fail(`${total} elements do not fill shape [${wanted}]`, `${sizeOf(given)} elements`);

@@ -31,6 +31,19 @@ describe('views', () => {
 		expect(reshape([], 0, 1, 1)).toEqual([]);
 	});
 
+	it('are built with 0 as an empty dimension, never a copied one', () => {
+		const reshape = (to: readonly number[], ...from: number[]) => apply(counted(...from), (g, x) => g.reshape(x, to)).shape;
+		expect(reshape([5, 0, 2], 0, 3)).toEqual([5, 0, 2]);
+		expect(reshape([4, 0], 0, 7)).toEqual([4, 0]);
+		expect(reshape([-1, 3], 0, 3)).toEqual([0, 3]);
+		expect(reshape([2, -1], 0, 7)).toEqual([2, 0]);
+		expect(reshape([-1, 4], 2, 6)).toEqual([3, 4]);
+		const back = (g: GraphBuilder, x: Value) =>
+			gradients(g, [{ value: g.reshape(x, [5, 0]), grad: g.input('dy', 'float32', [5, 0]) }], [x])[0]!;
+		const g = createBuilder('empty');
+		expect(back(g, g.input('x', 'float32', [0, 3])).shape).toEqual([0, 3]);
+	});
+
 	it('keep the order of the elements', () => {
 		const x = counted(2, 1, 3);
 		for (const build of [
@@ -54,7 +67,16 @@ describe('views', () => {
 
 	it('say what does not fit', () => {
 		expect(failing([2, 3], (g, x) => g.one('Reshape', [x, g.ints([4, -1])]))).toThrow('6 elements do not fill shape [4,-1]');
+		expect(failing([2, 3], (g, x) => g.reshape(x, [4, -1]))).toThrow('6 elements do not fill shape [4,-1]');
+		expect(failing([2, 3], (g, x) => g.reshape(x, [0, 3]))).toThrow('6 elements do not fill shape [0,3]');
+		for (const shape of [
+			[0, 3],
+			[2, 3],
+		]) {
+			expect(failing(shape, (g, x) => g.reshape(x, [-1, 0]))).toThrow('shape [-1,0] leaves a dimension open beside an empty one');
+		}
 		expect(failing([2, 3], (g, x) => g.one('Reshape', [x, g.ints([-1, -1])]))).toThrow('more than one dimension open');
+		expect(failing([2, 3], (g, x) => g.reshape(x, [-1, -1, 6]))).toThrow('shape [-1,-1,6] leaves more than one dimension open');
 		expect(failing([2], (g, x) => g.one('Reshape', [x, g.ints([1, 0])]))).toThrow('copies axis 1');
 		expect(failing([2, 3], (g, x) => g.one('Reshape', [x, g.ints([-2, 3])]))).toThrow('negative dimension');
 		expect(failing([2, 3], (g, x) => g.one('Reshape', [x, g.input('s', 'int64', [2])]))).toThrow('must be a constant');
