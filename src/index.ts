@@ -1,1 +1,51 @@
-export { DiffusionPipeError } from './core/errors.ts';
+/** @file The public interface: what the commands do, as typed functions. */
+export { DiffusionPipeError, type ErrorKind, type ErrorParts } from './core/errors.ts';
+export { type RandomStream, randomStream } from './core/random.ts';
+export { type DType, type Shape, type Tensor, tensor, toNumbers, zeros } from './core/tensor.ts';
+export { trainingChain } from './diffusion/objective.ts';
+export {
+	createSampler,
+	parseSchedulerConfig,
+	type Sampler,
+	type SchedulerConfig,
+	samplerConfig,
+	trainingProcess,
+} from './diffusion/samplers/index.ts';
+export { createLocalEngine, type IterationResult, type LocalEngine } from './engine/local/engine.ts';
+export { type SimulationCosts, simulate } from './engine/simulate/simulate.ts';
+export {
+	createGenerator,
+	type Generator,
+	openPipeline,
+	type SampleEvent,
+	type SampleOptions,
+	sampleToFile,
+	trainingSamples,
+} from './generate/index.ts';
+export { createBuilder, type GraphBuilder } from './graph/builder.ts';
+export { checkGraph } from './graph/check.ts';
+export { type Differentiated, type DifferentiateOptions, differentiate, gradients } from './graph/differentiate.ts';
+export { evaluateGraph } from './graph/evaluate.ts';
+export { macsOf } from './graph/macs.ts';
+export { readOnnx, writeOnnx } from './graph/onnx/index.ts';
+export { simplify } from './graph/passes/index.ts';
+export { graphToText } from './graph/text.ts';
+export type { Graph, Node, Value, ValueName } from './graph/types.ts';
+export { openSafetensors, readSafetensors, writeSafetensors } from './io/safetensors.ts';
+export { createDenoiser, type Denoiser } from './models/index.ts';
+export { type Chain, type Layer, liveAt, stageGraph, traceChain } from './nn/chain.ts';
+export { type Partition, partitionChain } from './plan/partition.ts';
+export { scheduleByName } from './plan/schedules/index.ts';
+export { formatSchedule, formatScheduleGrid, parseSchedule } from './plan/schedules/text.ts';
+export type { Schedule } from './plan/schedules/types.ts';
+export { adamwGraph, adamwHyper } from './program/adamw.ts';
+export { toChromeTrace } from './program/chrome-trace.ts';
+export { type Compiled, lowerForward, lowerTraining, type TrainingLayout } from './program/lower.ts';
+export { formatProgram } from './program/text.ts';
+export type { Timeline } from './program/timeline.ts';
+export { renderTimeline } from './program/timeline-text.ts';
+export type { Instruction, Program } from './program/types.ts';
+export { verifyProgram } from './program/verify.ts';
+export { readTrainConfig, type TrainConfig } from './train/config.ts';
+export type { TrainEvent, TrainResult } from './train/events.ts';
+export { type TrainOptions, trainModel } from './train/trainer.ts';
