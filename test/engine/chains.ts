@@ -60,6 +60,15 @@ export const mixedChain: Chain = chain(
 	{ label: integers() },
 );
 
+/** Twelve layers, for more devices than cores. */
+export const longChain: Chain = chain('long', [
+	block('0', 'x', 'h'),
+	...Array.from({ length: 10 }, (_, i) =>
+		layer(`${i + 1}`, (ctx, live) => live.set('h', ctx.g.add(live.get('h'), linear(ctx, live.get('h'), width)))),
+	),
+	loss(),
+]);
+
 /** One chain per way of crossing cuts. */
 export const crossingChains: readonly Chain[] = [
 	chain('plain', [block('0', 'x', 'h'), block('1', 'h', 'h', 9), block('2', 'h', 'h', 5), block('3', 'h', 'h'), loss()]),

@@ -1,15 +1,18 @@
 /** @file What every engine must do alike: the same losses, gradients and updated weights as one graph on one device, however a chain is laid over devices. */
 import { describe, expect, it } from 'vitest';
 import { sizeOf, type Tensor, tensor } from '../../src/core/tensor.ts';
+import type { Recompute } from '../../src/graph/saved.ts';
 import type { Graph } from '../../src/graph/types.ts';
 import { type Chain, traceChain } from '../../src/nn/chain.ts';
 import { scheduleByName } from '../../src/plan/schedules/index.ts';
+import type { WarmUp } from '../../src/plan/schedules/types.ts';
 import { type AdamwStep, adamwGraph, adamwHyper, adamwHyperSize } from '../../src/program/adamw.ts';
 import { type Compiled, lowerTraining } from '../../src/program/lower.ts';
 import type { BankId, DeviceId } from '../../src/program/types.ts';
 import { verifyProgram } from '../../src/program/verify.ts';
 import { expectClose } from '../helpers/close.ts';
-import { chainFeeds, crossingChains, mixedChain } from './chains.ts';
+import { chainFeeds, crossingChains, longChain, mixedChain } from './chains.ts';
+import { collectiveProgram } from './collective-program.ts';
 import { ReferenceAdamw, referenceOf, seededWeights, type Weights } from './reference.ts';
 
 /** Which of a bank's buffers. */
@@ -17,8 +20,8 @@ export type BankRole = 'parameter' | 'gradient' | { readonly moment: number };
 
 /** The little that the suite asks of an engine. */
 export interface EngineUnderTest {
-	/** Runs one iteration and returns what it fetched, by name. */
-	iterate(feeds: Readonly<Record<string, Tensor>>): Promise<ReadonlyMap<string, Tensor>>;
+	/** Runs a section and returns what it fetched, by name. */
+	run(section: 'prologue' | 'iteration' | 'epilogue', feeds: Readonly<Record<string, Tensor>>): Promise<ReadonlyMap<string, Tensor>>;
 	read(device: DeviceId, bank: BankId, role: BankRole): Promise<Float32Array>;
 	write(device: DeviceId, bank: BankId, role: BankRole, values: Float32Array): Promise<void>;
 	close(): Promise<void>;
@@ -38,10 +41,13 @@ interface Layout {
 	readonly schedule: string;
 	readonly replicas: number;
 	readonly microBatches: number;
+	readonly warmup?: WarmUp;
+	readonly recompute?: Recompute;
 }
 
 const batch = 8;
-const layout = (cuts: readonly number[], schedule: string, replicas: number, microBatches: number): Layout => ({
+/** A layout of `batch` samples. */
+export const layout = (cuts: readonly number[], schedule: string, replicas: number, microBatches: number): Layout => ({
 	name: `${replicas} x ${cuts.length + 1} devices, ${schedule}, ${microBatches} micro-batches`,
 	cuts,
 	schedule,
@@ -50,7 +56,7 @@ const layout = (cuts: readonly number[], schedule: string, replicas: number, mic
 });
 
 const few = [layout([], 'gpipe', 1, 2), layout([2], '1f1b', 1, 4), layout([1, 2, 3], '1f1b', 1, 8), layout([1, 3], '1f1b', 2, 2)];
-const all = [
+const all: readonly Layout[] = [
 	...few,
 	layout([], 'gpipe', 1, 1),
 	layout([2], 'gpipe', 1, 4),
@@ -60,11 +66,14 @@ const all = [
 	layout([], '1f1b', 2, 2),
 	layout([2], 'gpipe', 2, 2),
 	layout([2], '1f1b', 2, 4),
+	{ ...layout([1, 2, 3], '1f1b', 1, 8), name: 'deep warm-up, 4 devices', warmup: 'deep' },
+	{ ...layout([1, 3], '1f1b', 1, 4), name: 'recomputing what is cheap, 3 devices', recompute: 'cheap' },
 ];
 
-function compile(
+/** Lowers and verifies a training step of `chain`. */
+export function compile(
 	chain: Chain,
-	{ cuts, schedule, replicas, microBatches }: Layout,
+	{ cuts, schedule, replicas, microBatches, warmup = 'usual', recompute = 'views' }: Layout,
 	optimiser: { moments: number; hyperSize: number },
 ): Compiled {
 	const microBatchSize = batch / (replicas * microBatches);
@@ -73,7 +82,8 @@ function compile(
 		replicas,
 		microBatches,
 		microBatchSize,
-		schedule: scheduleByName(schedule)({ stages: cuts.length + 1, microBatches }),
+		schedule: scheduleByName(schedule)({ stages: cuts.length + 1, microBatches, warmup }),
+		recompute,
 		...optimiser,
 	});
 	verifyProgram(compiled.program);
@@ -85,7 +95,13 @@ function holders({ program, banks }: Compiled): { device: DeviceId; bank: Compil
 	return program.devices.map(({ device, banks: [own] }) => ({ device, bank: banks.find((b) => b.bank === own!.id)! }));
 }
 
-async function writeWeights(engine: EngineUnderTest, compiled: Compiled, role: BankRole, weights: Weights): Promise<void> {
+/** Writes weights to every copy of every bank. */
+export async function writeWeights(
+	engine: Pick<EngineUnderTest, 'write'>,
+	compiled: Compiled,
+	role: BankRole,
+	weights: Weights,
+): Promise<void> {
 	for (const { device, bank } of holders(compiled)) {
 		const flat = new Float32Array(bank.size);
 		for (const p of bank.parameters) flat.set(weights.get(p.name)!, p.offset);
@@ -102,8 +118,13 @@ async function compareBanks(
 	rtol: number,
 ): Promise<void> {
 	const seen = new Set<string>();
+	const firstOf = new Map<BankId, Float32Array>();
 	for (const { device, bank } of holders(compiled)) {
 		const flat = await engine.read(device, bank.bank, role);
+		// Replicas hold the same bits, or they would drift apart.
+		const first = firstOf.get(bank.bank);
+		if (first) expect(flat, `device ${device}`).toEqual(first);
+		else firstOf.set(bank.bank, flat);
 		for (const { name, shape, offset } of bank.parameters) {
 			seen.add(name);
 			const reference = Array.from(wanted.get(name)!);
@@ -139,7 +160,7 @@ export function engineSuite(name: string, makeEngine: MakeEngine, { rtol = 1e-5 
 		const engine = await makeEngine(compiled, undefined);
 		try {
 			await writeWeights(engine, compiled, 'parameter', weights);
-			const fetched = await engine.iterate(feeds);
+			const fetched = await engine.run('iteration', feeds);
 			expectClose(fetched.get('loss')!, wanted.losses, { rtol, what: 'losses' });
 			await compareBanks(engine, compiled, 'gradient', wanted.grads, rtol);
 		} finally {
@@ -152,30 +173,56 @@ export function engineSuite(name: string, makeEngine: MakeEngine, { rtol = 1e-5 
 		for (const chain of crossingChains) {
 			for (const where of few) it(`${chain.name}, ${where.name}`, () => gradientsAgree(chain, where));
 		}
+		const twelve = layout(
+			longChain.layers.slice(1).map((_, i) => i + 1),
+			'1f1b',
+			1,
+			8,
+		);
+		it(`${longChain.name}, ${twelve.name}`, () => gradientsAgree(longChain, twelve));
+	});
+
+	it(`${name}: prologue, collectives of unequal parts, messages and epilogue`, async () => {
+		const { compiled, feeds, gathered } = collectiveProgram();
+		verifyProgram(compiled.program);
+		const engine = await makeEngine(compiled, undefined);
+		try {
+			expect((await engine.run('prologue', feeds(0))).size).toBe(0);
+			for (const step of [1, 2]) {
+				const fetched = await engine.run('iteration', feeds(step));
+				for (const [key, wanted] of Object.entries(gathered(step))) expectClose(fetched.get(key)!, wanted, { rtol, what: key });
+			}
+			const last = await engine.run('epilogue', {});
+			expectClose(last.get('bias')!, feeds(0).bias!, { rtol: 0, what: 'bias' });
+		} finally {
+			await engine.close();
+		}
 	});
 
 	describe(`${name}: three steps of AdamW`, () => {
 		for (const where of all) {
-			it(`${mixedChain.name}, ${where.name}`, async () => {
+			// The moving average is part of the optimiser's graph or not.
+			const ema = where !== few[0];
+			it(`${mixedChain.name}, ${where.name}${ema ? '' : ', no moving average'}`, async () => {
 				const reference = referenceOf(mixedChain, batch);
 				const weights = seededWeights(reference.parameters);
 				const optimiser = new ReferenceAdamw(weights);
-				const compiled = compile(mixedChain, where, { moments: 3, hyperSize: adamwHyperSize });
-				const engine = await makeEngine(compiled, adamwGraph(true));
+				const compiled = compile(mixedChain, where, { moments: ema ? 3 : 2, hyperSize: adamwHyperSize });
+				const engine = await makeEngine(compiled, adamwGraph(ema));
 				try {
 					await writeWeights(engine, compiled, 'parameter', weights);
-					await writeWeights(engine, compiled, { moment: 2 }, weights);
+					if (ema) await writeWeights(engine, compiled, { moment: 2 }, weights);
 					for (let step = 1; step <= 3; step++) {
 						const feeds = chainFeeds(mixedChain, batch, step);
 						const { losses, grads } = reference.run(optimiser.rounded(), feeds);
 						const squared = optimiser.update(grads, optimiserStep(step));
 						const hyper = tensor('float32', [adamwHyperSize], adamwHyper(optimiserStep(step)));
-						const fetched = await engine.iterate({ ...feeds, hyper });
+						const fetched = await engine.run('iteration', { ...feeds, hyper });
 						expectClose(fetched.get('loss')!, losses, { rtol: 10 * rtol, what: `losses of step ${step}` });
 						expectClose(fetched.get('normSquared')!, [squared], { rtol: 10 * rtol, what: `squared norm of step ${step}` });
 					}
 					await compareBanks(engine, compiled, 'parameter', optimiser.weights, 10 * rtol);
-					await compareBanks(engine, compiled, { moment: 2 }, optimiser.average, 10 * rtol);
+					if (ema) await compareBanks(engine, compiled, { moment: 2 }, optimiser.average, 10 * rtol);
 					const zero = new Map([...weights].map(([n, w]) => [n, new Float32Array(w.length)]));
 					await compareBanks(engine, compiled, 'gradient', zero, 0);
 				} finally {
