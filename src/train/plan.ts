@@ -9,7 +9,7 @@ import { adamwHyperSize } from '../program/adamw.ts';
 import { type Compiled, lowerTraining, signatureOf, stageRanges } from '../program/lower.ts';
 import { trainedDefinitions, trainingStage } from '../program/stage.ts';
 import { verifyProgram } from '../program/verify.ts';
-import type { TrainConfig } from './config.ts';
+import type { SessionConfig } from './session.ts';
 
 /** A compiled run with what is known of its stages. */
 export interface TrainingPlan {
@@ -21,12 +21,12 @@ export interface TrainingPlan {
 }
 
 /** Devices a config uses. */
-export function deviceCount({ parallel: p }: TrainConfig): number {
+export function deviceCount({ parallel: p }: Pick<SessionConfig, 'parallel'>): number {
 	return p.pipeline_stages * p.data_parallel;
 }
 
 /** Samples of one micro-batch. */
-export function microBatchSize({ train: t, parallel: p }: TrainConfig): number {
+export function microBatchSize({ train: t, parallel: p }: SessionConfig): number {
 	return t.batch_size / (p.data_parallel * t.gradient_accumulation_steps);
 }
 
@@ -35,7 +35,7 @@ export function microBatchSize({ train: t, parallel: p }: TrainConfig): number {
  * as it was. Throws a config error when there are more stages than layers, a program error when memory does not suffice.
  */
 export async function planTraining(
-	config: TrainConfig,
+	config: SessionConfig,
 	chain: Chain,
 	moments: number,
 	knownCuts?: readonly number[],

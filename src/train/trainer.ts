@@ -3,13 +3,11 @@ import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { trainingChain } from '../diffusion/objective.ts';
 import { samplerConfig, trainingProcess } from '../diffusion/samplers/index.ts';
-import { createLocalEngine, type LocalEngine } from '../engine/local/engine.ts';
 import { writeFolderAtomic, writeWhole } from '../io/atomic.ts';
 import { writeJson } from '../io/json-file.ts';
 import { openJsonLines } from '../io/jsonl.ts';
 import { EventWriter } from '../io/tensorboard.ts';
 import { createDenoiser, type Denoiser } from '../models/index.ts';
-import { adamwGraph, adamwHyper } from '../program/adamw.ts';
 import { toChromeTrace } from '../program/chrome-trace.ts';
 import { formatProgram } from '../program/text.ts';
 import {
@@ -29,10 +27,10 @@ import type { DataOptions } from './data/index.ts';
 import { type Loader, openLoader } from './data/loader.ts';
 import type { TrainEvent, TrainResult } from './events.ts';
 import { feedMaker } from './feeds.ts';
-import { initialValues, type PlacedParameter, placedParameters } from './parameters.ts';
-import { deviceCount, planTraining } from './plan.ts';
-import { emaDecay, learningRate } from './rates.ts';
+import type { PlacedParameter } from './parameters.ts';
+import { deviceCount } from './plan.ts';
 import { prepareRunFolder, type RunFolder, runFolder } from './run-folder.ts';
+import { hyperOf, openSession, type TrainingSession } from './session.ts';
 
 /** Pictures as PNG, drawn with the weights given. */
 export interface DrawnSamples {
@@ -75,7 +73,7 @@ interface Run {
 	readonly options: TrainOptions;
 	readonly say: (event: TrainEvent) => void;
 	readonly folder: RunFolder;
-	readonly engine: LocalEngine;
+	readonly session: TrainingSession;
 	readonly loader: Loader;
 	readonly parameters: readonly PlacedParameter[];
 	readonly content: (step: number) => CheckpointContent;
@@ -113,7 +111,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		flip: config.train.flip,
 		onBroken: (name, reason) => say({ kind: 'skipped', name, reason }),
 	});
-	let engine: LocalEngine | undefined;
+	let session: TrainingSession | undefined;
 	let drawer: SampleDrawer | undefined;
 	try {
 		checkData(loader, denoiser);
@@ -122,25 +120,18 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			kind: 'note',
 			text: `measuring ${chain.layers.length} layers and planning ${deviceCount(config)} device${deviceCount(config) === 1 ? '' : 's'}`,
 		});
-		const plan = await planTraining(config, chain, average === undefined ? 2 : 3, resumed?.state.cuts);
+		session = await openSession(chain, config, {
+			average: average !== undefined,
+			...(resumed ? { cuts: resumed.state.cuts } : { seed: config.seed }),
+		});
+		const { plan, parameters } = session;
 		const text = formatProgram(plan.compiled.program);
 		say({ kind: 'plan', devices: plan.compiled.program.devices.length, stages: plan.stages, text });
 		await writeWhole(folder.programs, text);
 		await writeJson(folder.config, config);
-		engine = await createLocalEngine(plan.compiled, {
-			update: adamwGraph(average !== undefined),
-			threads: config.parallel.threads_per_device,
-		});
-		const parameters = placedParameters(engine, plan.compiled.banks);
 		if (resumed) {
 			await readCheckpointTensors(resumed.path, parameters, moments, average);
 			say({ kind: 'resumed', step: resumed.state.step, path: resumed.path });
-		} else {
-			for (const p of parameters) {
-				const values = initialValues(p, config.seed);
-				for (const view of p.views('parameter')) view.set(values);
-				if (average !== undefined) for (const view of p.views({ moment: average })) view.set(values);
-			}
 		}
 		const shift = predictionType === 'flow_prediction' && typeof scheduler.shift === 'number' ? scheduler.shift : 1;
 		drawer = config.sample.enabled ? await options.samples?.(denoiser, scheduler, config, loader.info.classes) : undefined;
@@ -149,7 +140,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			options,
 			say,
 			folder,
-			engine,
+			session,
 			loader,
 			parameters,
 			feeds: feedMaker(config, denoiser, { process, predictionType, shift }),
@@ -168,14 +159,14 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		});
 	} finally {
 		await drawer?.close();
-		await engine?.close();
+		await session?.close();
 		await loader.close();
 	}
 }
 
 async function runSteps(run: Run): Promise<TrainResult> {
-	const { config, options, say, folder, engine, loader, firstStep } = run;
-	const { train, optimizer, checkpoint, sample, log } = config;
+	const { config, options, say, folder, session, loader, firstStep } = run;
+	const { train, checkpoint, sample, log } = config;
 	const clock = options.clock ?? (() => performance.now());
 	const began = clock();
 	const metrics = await openJsonLines(folder.metrics, { resumeFrom: firstStep + 1 });
@@ -213,24 +204,14 @@ async function runSteps(run: Run): Promise<TrainResult> {
 		while (step < train.max_steps && !options.signal?.aborted) {
 			const feeds = (await prepared)!;
 			const start = clock();
-			const lr = learningRate(config, step);
-			const hyper = adamwHyper({
-				lr,
-				betas: optimizer.betas,
-				eps: optimizer.eps,
-				weightDecay: optimizer.weight_decay,
-				step: step + 1,
-				maxGradNorm: train.gradient_clipping > 0 ? train.gradient_clipping : Number.POSITIVE_INFINITY,
-				emaDecay: emaDecay(train.ema_decay, step + 1),
-			});
+			const { lr, hyper } = hyperOf(config, step);
 			const trace = log.trace_every_steps > 0 && (step + 1) % log.trace_every_steps === 0;
-			const running = engine.run('iteration', { ...feeds, hyper: { dtype: 'float32', shape: [hyper.length], data: hyper } }, { trace });
+			const running = session.step(feeds, hyper, trace);
 			prepared = nextFeeds(step + 1);
 			prepared.catch(() => {});
-			const { fetched, timeline } = await running;
+			const { loss: stepLoss, gradNorm, timeline } = await running;
 			step++;
-			loss = (fetched.get('loss')!.data as Float32Array).reduce((a, b) => a + b, 0);
-			const gradNorm = Math.sqrt((fetched.get('normSquared')!.data as Float32Array)[0]!);
+			loss = stepLoss;
 			if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
 				throw new DiffusionPipeError('engine', 'the loss is no longer a finite number', {
 					place: `step ${step}`,

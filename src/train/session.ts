@@ -1,0 +1,78 @@
+/** @file A compiled training chain with its optimiser on devices: what every trainer steps. */
+import type { Tensor } from '../core/tensor.ts';
+import { createLocalEngine } from '../engine/local/engine.ts';
+import type { Chain } from '../nn/chain.ts';
+import { adamwGraph, adamwHyper } from '../program/adamw.ts';
+import type { Timeline } from '../program/timeline.ts';
+import type { TrainConfig } from './config.ts';
+import { initialValues, type PlacedParameter, placedParameters } from './parameters.ts';
+import { planTraining, type TrainingPlan } from './plan.ts';
+import { emaDecay, learningRate } from './rates.ts';
+
+/** The parts of a config that say how a chain is laid out and optimised. */
+export type SessionConfig = Pick<TrainConfig, 'train' | 'optimizer' | 'parallel'>;
+
+export interface SessionOptions {
+	/** Keep a moving average of the weights, in the third moment. */
+	readonly average: boolean;
+	/** Gives every parameter its first values, a function of this seed and its name; absent: they are left zero, to be read. */
+	readonly seed?: number;
+	/** Cuts to take instead of measuring. */
+	readonly cuts?: readonly number[];
+}
+
+export interface TrainingSession {
+	readonly plan: TrainingPlan;
+	readonly parameters: readonly PlacedParameter[];
+	/** One optimiser step: the sum of the chain's `loss` over the batch, and the global gradient norm before clipping. */
+	step(
+		feeds: Readonly<Record<string, Tensor>>,
+		hyper: Float32Array,
+		trace?: boolean,
+	): Promise<{ readonly loss: number; readonly gradNorm: number; readonly timeline: Timeline | undefined }>;
+	close(): Promise<void>;
+}
+
+/** Learning rate and hyperparameter vector of step `step` (from 0). */
+export function hyperOf(config: SessionConfig, step: number): { readonly lr: number; readonly hyper: Float32Array } {
+	const { optimizer: o, train } = config;
+	const lr = learningRate(config, step);
+	const hyper = adamwHyper({
+		lr,
+		betas: o.betas,
+		eps: o.eps,
+		weightDecay: o.weight_decay,
+		step: step + 1,
+		maxGradNorm: train.gradient_clipping > 0 ? train.gradient_clipping : Number.POSITIVE_INFINITY,
+		emaDecay: emaDecay(train.ema_decay, step + 1),
+	});
+	return { lr, hyper };
+}
+
+/** Plans `chain` (one output, `loss`, that sums over samples) and starts its devices. The caller closes the session. */
+export async function openSession(chain: Chain, config: SessionConfig, { average, seed, cuts }: SessionOptions): Promise<TrainingSession> {
+	const plan = await planTraining(config, chain, average ? 3 : 2, cuts);
+	const engine = await createLocalEngine(plan.compiled, { update: adamwGraph(average), threads: config.parallel.threads_per_device });
+	const parameters = placedParameters(engine, plan.compiled.banks);
+	if (seed !== undefined) {
+		for (const p of parameters) {
+			const values = initialValues(p, seed);
+			for (const view of p.views('parameter')) view.set(values);
+			if (average) for (const view of p.views({ moment: 2 })) view.set(values);
+		}
+	}
+	return {
+		plan,
+		parameters,
+		async step(feeds, hyper, trace = false) {
+			const { fetched, timeline } = await engine.run(
+				'iteration',
+				{ ...feeds, hyper: { dtype: 'float32', shape: [hyper.length], data: hyper } },
+				{ trace },
+			);
+			const numbers = (name: string) => fetched.get(name)!.data as Float32Array;
+			return { loss: numbers('loss').reduce((a, b) => a + b, 0), gradNorm: Math.sqrt(numbers('normSquared')[0]!), timeline };
+		},
+		close: () => engine.close(),
+	};
+}
