@@ -268,6 +268,9 @@ export function createDevice(setup: DeviceSetup): Device {
 	};
 }
 
+const outOfMemory = /Failed to allocate memory for requested buffer of size (\d+)/;
+/** File, line and C++ function at the start of a status. */
+const sourceLocation = /^\S+\.(?:cc|h):\d+ (?:.*?\) )?/;
 const runFailure = /^Non-zero status code returned while running (\S+) node\. Name:'([^']*)' Status Message: (.*)$/s;
 
 /** What went wrong, at `place`. ONNX Runtime names the node that failed, and our node names start with the layer path. */
@@ -280,7 +283,16 @@ export function explained(cause: unknown, place: string): DiffusionPipeError {
 	if (op === undefined || node === undefined || status === undefined) return new DiffusionPipeError('engine', said, { place, cause });
 	const slash = node.lastIndexOf('/');
 	const layer = slash > 0 ? `layer ${node.slice(0, slash)}, ` : '';
-	return new DiffusionPipeError('engine', `${layer}${op}: ${status.trim()}`, { place, cause });
+	const bytes = outOfMemory.exec(status)?.[1];
+	if (bytes !== undefined) {
+		return new DiffusionPipeError('engine', `${layer}${op}: out of memory`, {
+			place,
+			found: `it asked for ${bytes} bytes`,
+			hint: 'smaller micro-batches, more stages, or recompute',
+			cause,
+		});
+	}
+	return new DiffusionPipeError('engine', `${layer}${op}: ${status.replace(sourceLocation, '').trim()}`, { place, cause });
 }
 
 function missing(what: string): never {
