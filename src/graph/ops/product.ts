@@ -1,9 +1,10 @@
 /** @file Matrix products. */
 import { sizeOf } from '../../core/tensor.ts';
 import type { GraphBuilder } from '../builder.ts';
-import type { OpDef } from '../op.ts';
+import type { InferContext, OpDef } from '../op.ts';
 import { broadcastShapes } from '../shapes.ts';
 import type { Value } from '../types.ts';
+import { numeric, requireType } from './elementwise.ts';
 import type { ProductOp } from './kinds.ts';
 import { forEachBroadcast, numbersOf, reduceTo, tensorOf } from './shared.ts';
 
@@ -11,6 +12,13 @@ import { forEachBroadcast, numbersOf, reduceTo, tensorOf } from './shared.ts';
 export function swapLast(g: GraphBuilder, x: Value): Value {
 	const rank = x.shape.length;
 	return g.transpose(x, [...Array(rank - 2).keys(), rank - 1, rank - 2]);
+}
+
+/** Fails unless every operand has the same element type, a numeric one. */
+function requireOneType(ctx: InferContext): void {
+	requireType(ctx, 0, numeric);
+	const { dtype } = ctx.input(0);
+	for (const x of ctx.inputs) if (x && x.dtype !== dtype) ctx.fail('element types differ', `${dtype} for every input`);
 }
 
 const matMul: OpDef = {
@@ -21,7 +29,7 @@ const matMul: OpDef = {
 	infer(ctx) {
 		const a = ctx.input(0);
 		const b = ctx.input(1);
-		if (a.dtype !== b.dtype) ctx.fail('element types differ');
+		requireOneType(ctx);
 		if (a.shape.length < 2 || b.shape.length < 2) ctx.fail('both operands must have at least two axes (reshape vectors first)');
 		const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2)) ?? ctx.fail('batch axes do not broadcast');
 		if (a.shape.at(-1) !== b.shape.at(-2)) ctx.fail(`inner dimensions differ`, `${a.shape.at(-1)} rows in the second operand`);
@@ -36,7 +44,7 @@ const matMul: OpDef = {
 		const db = () => {
 			if (b.shape.length > 2) return reduceTo(g, g.matMul(swapLast(g, a), dy), b.shape);
 			// A weight shared by every row: one product over all rows instead of a batch of products summed afterwards.
-			const rows = (x: Value) => g.reshape(x, [-1, x.shape.at(-1)!]);
+			const rows = (x: Value) => (x.shape.length === 2 ? x : g.reshape(x, [sizeOf(x.shape.slice(0, -1)), x.shape.at(-1)!]));
 			return g.matMul(swapLast(g, rows(a)), rows(dy));
 		};
 		return [needs[0] ? da() : undefined, needs[1] ? db() : undefined];
@@ -79,6 +87,7 @@ const gemm: OpDef = {
 	infer(ctx) {
 		const a = ctx.input(0);
 		const b = ctx.input(1);
+		requireOneType(ctx);
 		if (a.shape.length !== 2 || b.shape.length !== 2) ctx.fail('operands must be matrices');
 		const [m, k] = ctx.attributes.int('transA') ? [a.shape[1]!, a.shape[0]!] : [a.shape[0]!, a.shape[1]!];
 		const [n, k2] = ctx.attributes.int('transB') ? [b.shape[0]!, b.shape[1]!] : [b.shape[1]!, b.shape[0]!];

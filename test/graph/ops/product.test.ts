@@ -1,6 +1,8 @@
 /** @file Matrix products: values, errors, multiply-accumulates. */
 import { describe, expect, it } from 'vitest';
 import { tensor, toNumbers } from '../../../src/core/tensor.ts';
+import { createBuilder } from '../../../src/graph/builder.ts';
+import { gradients } from '../../../src/graph/differentiate.ts';
 import { readAttributes } from '../../../src/graph/op.ts';
 import { ops } from '../../../src/graph/ops/index.ts';
 import { run } from '../../helpers/gradcheck.ts';
@@ -45,6 +47,20 @@ describe('MatMul', () => {
 		);
 	});
 
+	it('has a gradient without steps that change nothing', () => {
+		const operators = (a: number[], b: number[]) => {
+			const g = createBuilder('product');
+			const [x, w] = [g.input('x', 'float32', a), g.input('w', 'float32', b)];
+			const y = g.matMul(x, w);
+			gradients(g, [{ value: y, grad: g.input('dy', 'float32', y.shape) }], [x, w]);
+			return g.nodes().map((n) => n.op);
+		};
+		expect(operators([2, 3], [3, 4])).toEqual(['MatMul', 'Transpose', 'MatMul', 'Transpose', 'MatMul']);
+		// Both are flattened to rows: the one product is worth it.
+		expect(operators([5, 2, 3], [3, 4])).toEqual(['MatMul', 'Transpose', 'MatMul', 'Reshape', 'Transpose', 'Reshape', 'MatMul']);
+		expect(operators([5, 2, 3], [5, 3, 4])).toEqual(['MatMul', 'Transpose', 'MatMul', 'Transpose', 'MatMul']);
+	});
+
 	it('counts multiply-accumulates', () => {
 		const type = (shape: number[]) => ({ dtype: 'float32' as const, shape });
 		const attributes = readAttributes('MatMul', {}, {});
@@ -63,6 +79,21 @@ describe('Gemm', () => {
 
 	it('says what does not fit', () => {
 		expect(graphError((g, a, b) => g.gemm(a!, b!), [{ shape: [2, 3] }, { shape: [2, 3] }])).toMatch(/inner dimensions differ/);
+		expect(graphError((g, a, b) => g.gemm(a!, b!), [{ shape: [2, 3] }, { shape: [3, 4], dtype: 'float64' }])).toMatch(
+			/element types differ\n {2}expected: float32 for every input/,
+		);
+		expect(graphError((g, a, b, c) => g.gemm(a!, b!, c!), [{ shape: [2, 3] }, { shape: [3, 4] }, { shape: [4], dtype: 'int32' }])).toMatch(
+			/element types differ/,
+		);
+		expect(
+			graphError(
+				(g, a, b) => g.gemm(a!, b!),
+				[
+					{ shape: [2, 3], dtype: 'bool' },
+					{ shape: [3, 4], dtype: 'bool' },
+				],
+			),
+		).toMatch(/element type bool of input 0 is not supported/);
 		expect(graphError((g, a, b) => g.gemm(a!, b!), [{ shape: [1, 2, 3] }, { shape: [3, 3] }])).toMatch(/must be matrices/);
 		expect(graphError((g, a, b, c) => g.gemm(a!, b!, c!), [{ shape: [2, 3] }, { shape: [3, 4] }, { shape: [3] }])).toMatch(
 			/does not broadcast to \[2,4\]/,
