@@ -5,18 +5,23 @@ import { readAttributes } from './op.ts';
 import { ops } from './ops/index.ts';
 import { type Graph, type Node, type ValueName, valueNamed } from './types.ts';
 
-/** Outputs of one node given its input tensors. */
-export function evaluateNode(graph: Graph, node: Node, inputs: readonly (Tensor | undefined)[]): readonly Tensor[] {
+/** Outputs of one node given its input tensors; `place` is what errors call it. */
+export function evaluateNode(
+	graph: Graph,
+	node: Node,
+	inputs: readonly (Tensor | undefined)[],
+	place: string = node.scope || graph.name,
+): readonly Tensor[] {
 	const def = ops[node.op];
+	const fail = (what: string): never => {
+		throw new DiffusionPipeError('graph', what, { place: `${place}: ${node.op}` });
+	};
 	return def.evaluate({
 		inputs,
 		attributes: readAttributes(node.op, def.attributes, node.attributes),
 		outputs: node.outputs.map((name) => valueNamed(graph, name)),
-		input(i) {
-			const t = inputs[i];
-			if (!t) throw new DiffusionPipeError('graph', `input ${i} is missing`, { place: `${node.scope || graph.name}: ${node.op}` });
-			return t;
-		},
+		input: (i) => inputs[i] ?? fail(`input ${i} is missing`),
+		fail,
 	});
 }
 

@@ -65,6 +65,8 @@ export interface EvalContext {
 	/** Inferred types of the outputs to produce. */
 	readonly outputs: readonly TypeShape[];
 	input(i: number): Tensor;
+	/** Throws a graph error that names the operator and the layer path. */
+	fail(what: string): never;
 }
 
 /**

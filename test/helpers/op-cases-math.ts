@@ -1,4 +1,5 @@
 /** @file Cases of arithmetic, comparison, activations, reductions, softmax, products and normalisation. */
+import { tensor } from '../../src/core/tensor.ts';
 import type { Value } from '../../src/graph/types.ts';
 import type { OpCase } from './op-case.ts';
 
@@ -40,6 +41,26 @@ const arithmetic: OpCase[] = [
 		build: (g, a, b) => g.pow(a!, b!),
 	},
 	{ op: 'Pow', name: 'square of negatives', inputs: [{ shape: [5], range: [-2, 0] }], build: (g, a) => g.pow(a!, 2) },
+	...[0, 0.5, 1, 3, -1.5].map(
+		(p): OpCase => ({
+			op: 'Pow',
+			name: `constant exponent ${p}`,
+			inputs: [{ shape: [4], range: [0.5, 2] }],
+			build: (g, a) => g.pow(a!, p),
+		}),
+	),
+	{
+		op: 'Pow',
+		name: 'constant exponents that differ, and broadcast the base',
+		inputs: [{ shape: [3], range: [0.5, 2] }],
+		build: (g, a) => g.pow(a!, g.constant(tensor(a!.dtype, [2, 3], [2, 1, 0.5, -1, 0, 3]))),
+	},
+	{
+		op: 'Pow',
+		name: 'one constant exponent that broadcasts the base',
+		inputs: [{ shape: [3], range: [0.5, 2] }],
+		build: (g, a) => g.pow(a!, g.constant(tensor(a!.dtype, [2, 1], [2, 2]))),
+	},
 	{ op: 'Max', name: 'broadcast', inputs: [{ shape: [2, 4] }, { shape: [4] }], build: (g, a, b) => g.max(a!, b!) },
 	{ op: 'Min', name: 'broadcast', inputs: [{ shape: [2, 4] }, { shape: [2, 1] }], build: (g, a, b) => g.min(a!, b!) },
 	{

@@ -2,6 +2,7 @@
 import type { DType } from '../../core/tensor.ts';
 import type { EmitTools, Operand } from '../builder.ts';
 import type { OpKind } from '../ops/kinds.ts';
+import { isFloat } from '../ops/shared.ts';
 import type { Value } from '../types.ts';
 
 const onnxType = {
@@ -18,12 +19,14 @@ const onnxType = {
 
 /** Functions for operators that keep or reduce shapes. Numbers stand for scalar constants of the other operand's type. */
 export function elementwiseFunctions(t: EmitTools) {
+	const both = (a: Operand, b: Operand): readonly [Value, Value] => {
+		const dtype = typeof a !== 'number' ? a.dtype : typeof b !== 'number' ? b.dtype : 'float32';
+		return [t.operand(a, dtype), t.operand(b, dtype)];
+	};
 	const binary =
 		(op: OpKind) =>
-		(a: Operand, b: Operand): Value => {
-			const dtype = typeof a !== 'number' ? a.dtype : typeof b !== 'number' ? b.dtype : 'float32';
-			return t.one(op, [t.operand(a, dtype), t.operand(b, dtype)]);
-		};
+		(a: Operand, b: Operand): Value =>
+			t.one(op, both(a, b));
 	const unary =
 		(op: OpKind) =>
 		(x: Value): Value =>
@@ -40,7 +43,11 @@ export function elementwiseFunctions(t: EmitTools) {
 		pow: binary('Pow'),
 		max: binary('Max'),
 		min: binary('Min'),
-		mod: binary('Mod'),
+		/** The remainder: of whole numbers with the sign of `b`, of floats with that of `a` (fmod). */
+		mod: (a: Operand, b: Operand): Value => {
+			const [x, y] = both(a, b);
+			return t.one('Mod', [x, y], isFloat(x.dtype) ? { fmod: 1 } : {});
+		},
 		equal: binary('Equal'),
 		less: binary('Less'),
 		greater: binary('Greater'),
@@ -49,10 +56,7 @@ export function elementwiseFunctions(t: EmitTools) {
 		and: binary('And'),
 		or: binary('Or'),
 		not: unary('Not'),
-		where: (condition: Value, a: Operand, b: Operand): Value => {
-			const dtype = typeof a !== 'number' ? a.dtype : typeof b !== 'number' ? b.dtype : 'float32';
-			return t.one('Where', [condition, t.operand(a, dtype), t.operand(b, dtype)]);
-		},
+		where: (condition: Value, a: Operand, b: Operand): Value => t.one('Where', [condition, ...both(a, b)]),
 		neg: unary('Neg'),
 		abs: unary('Abs'),
 		sign: unary('Sign'),

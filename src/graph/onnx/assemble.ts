@@ -105,7 +105,7 @@ export function createAssembly(name: string, outputs: readonly string[], names: 
 			// Windows of a damaged file can be of any size, whatever the size of what they give.
 			const cheap = def.cost !== 'heavy' && !('kernel_shape' in def.attributes) && elements <= maxFoldedElements;
 			if (known && cheap && !outputs.some((o) => results.has(o))) {
-				evaluateNode(graph, made, tensors).forEach((t, i) => {
+				evaluateNode(graph, made, tensors, place).forEach((t, i) => {
 					constants.set(outputs[i]!, t);
 				});
 			} else nodes.push(made);

@@ -2,6 +2,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { sizeOf, type Tensor, tensor, toNumbers } from '../../../src/core/tensor.ts';
+import { createBuilder } from '../../../src/graph/builder.ts';
+import { gradients } from '../../../src/graph/differentiate.ts';
+import { evaluateGraph } from '../../../src/graph/evaluate.ts';
 import { expectClose } from '../../helpers/close.ts';
 import { run } from '../../helpers/gradcheck.ts';
 import { graphError } from '../../helpers/graph-error.ts';
@@ -23,9 +26,22 @@ describe('arithmetic', () => {
 
 	it('takes remainders with the sign of the divisor, or of the dividend for fmod', () => {
 		const inputs = [f64([2], [-5.5, 5.5]), f64([2], [2, -2])];
-		expect(toNumbers(first(run((g, a, b) => g.emit('Mod', [a, b], { fmod: 1 }), inputs)))).toEqual([-1.5, 1.5]);
+		expect(toNumbers(first(run((g, a, b) => g.mod(a!, b!), inputs)))).toEqual([-1.5, 1.5]);
 		const whole = [tensor('int32', [2], [-5, 5]), tensor('int32', [2], [3, -3])];
 		expect(toNumbers(first(run((g, a, b) => g.mod(a!, b!), whole)))).toEqual([1, -1]);
+		expect(toNumbers(first(run((g, a, b) => g.emit('Mod', [a, b], { fmod: 1 }), whole)))).toEqual([-2, 2]);
+		expect(graphError((g, a) => g.emit('Mod', [a, a]), [{ shape: [2] }])).toMatch(/follows the dividend\n {2}expected: fmod = 1/);
+	});
+
+	it('has a result for floats divided by zero, and none for whole numbers', () => {
+		expect(toNumbers(first(run((g, a, b) => g.div(a!, b!), [f64([3], [1, -1, 0]), f64([], [0])])))).toEqual([
+			Number.POSITIVE_INFINITY,
+			Number.NEGATIVE_INFINITY,
+			Number.NaN,
+		]);
+		const whole = [tensor('int64', [2], [7, 7]), tensor('int64', [2], [1, 0])];
+		expect(() => run((g, a, b) => g.scope('block', () => g.div(a!, b!)), whole)).toThrow('block: Div: a whole number is divided by 0');
+		expect(() => run((g, a, b) => g.mod(a!, b!), whole)).toThrow('run: Mod: a whole number is divided by 0');
 	});
 
 	it('raises to powers and picks extremes', () => {
@@ -67,6 +83,14 @@ describe('arithmetic', () => {
 		);
 	});
 
+	it('refuses bool', () => {
+		for (const op of ['Add', 'Sub', 'Mul', 'Div', 'Pow', 'Max', 'Min', 'Mod'] as const) {
+			expect(graphError((g, a) => g.emit(op, [a, a]), [{ shape: [2], dtype: 'bool' }])).toMatch(
+				/element type bool of input 0 is not supported\n {2}expected: a numeric type/,
+			);
+		}
+	});
+
 	it('says which shapes or types do not fit', () => {
 		expect(graphError((g, a, b) => g.add(a!, b!), [{ shape: [2, 3] }, { shape: [2] }])).toMatch(
 			/Add\(float32\[2,3\], float32\[2\]\): .*does not broadcast/,
@@ -75,5 +99,33 @@ describe('arithmetic', () => {
 		expect(graphError((g, a) => g.emit('Add', [a]), [{ shape: [2] }])).toMatch(/1 inputs given/);
 		expect(graphError((g, a) => g.emit('Add', [a, undefined]), [{ shape: [2] }])).toMatch(/input 1 is omitted/);
 		expect(graphError((g, a) => g.emit('Add', [a, a], { axis: 1 }), [{ shape: [2] }])).toMatch(/attribute axis is not known/);
+	});
+});
+
+describe('the gradient of Pow with a constant exponent', () => {
+	/** Operators of the gradient of x to the power `p`, and the gradient at `x` for dy = 1. */
+	const gradientOf = (p: number, x: number[]) => {
+		const g = createBuilder('pow');
+		const v = g.input('x', 'float64', [x.length]);
+		const y = g.pow(v, p);
+		const before = g.nodes().length;
+		const [dx] = gradients(g, [{ value: y, grad: g.constant(f64([x.length], Array(x.length).fill(1)), 'dy') }], [v]);
+		const made = g.nodes().slice(before);
+		return {
+			operators: made.map((n) => n.op),
+			values: dx && toNumbers(evaluateGraph(g.finish([dx]), new Map([[v.name, f64([x.length], x)]])).get(dx.name)!),
+		};
+	};
+
+	it('takes no power where the exponent is 0.5, 1 or 2', () => {
+		expect(gradientOf(2, [-3, 0])).toEqual({ operators: ['Mul', 'Mul'], values: [-6, 0] });
+		expect(gradientOf(0.5, [4])).toEqual({ operators: ['Div', 'Mul'], values: [0.25] });
+		expect(gradientOf(1, [-3]).operators).toEqual([]);
+		expect(gradientOf(0, [0, 5]).values).toBeUndefined();
+	});
+
+	it('takes one power otherwise, of negative numbers too', () => {
+		expect(gradientOf(3, [-2, 0])).toEqual({ operators: ['Pow', 'Mul', 'Mul'], values: [12, 0] });
+		expect(gradientOf(-1, [-2])).toEqual({ operators: ['Pow', 'Mul', 'Mul'], values: [-0.25] });
 	});
 });
