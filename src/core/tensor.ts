@@ -92,21 +92,26 @@ export function zeros<D extends DType>(dtype: D, shape: Shape): Tensor<D> {
 	return { dtype, shape, data: makeArray(dtype, sizeOf(shape)) };
 }
 
-/** A tensor over `values`, converted to `dtype` (numbers are rounded as the array type does; int64 must be whole numbers). */
+/**
+ * A tensor of `values` in row-major order, converted to `dtype` as by {@link writeElement}; a bigint keeps every digit in int64.
+ * @throws DiffusionPipeError when there are more or fewer values than the shape holds
+ */
 export function tensor<D extends DType>(dtype: D, shape: Shape, values: Iterable<number | bigint>): Tensor<D> {
 	const data = makeArray(dtype, sizeOf(shape));
 	let i = 0;
-	for (const v of values) {
-		if (i >= data.length) break;
-		writeElement(dtype, data, i++, Number(v));
-	}
-	if (i !== data.length) {
-		throw new DiffusionPipeError('internal', 'too few values for a tensor', {
-			place: `tensor ${dtype}[${shape.join(',')}]`,
+	const misfit = (found: string): never => {
+		throw new DiffusionPipeError('internal', 'the values do not fill the shape', {
+			place: `tensor ${describe({ dtype, shape })}`,
 			expected: `${data.length} values`,
-			found: `${i}`,
+			found,
 		});
+	};
+	for (const v of values) {
+		if (i === data.length) misfit('more');
+		if (dtype === 'int64' && typeof v === 'bigint') (data as BigInt64Array)[i++] = clampInt64(v);
+		else writeElement(dtype, data, i++, Number(v));
 	}
+	if (i !== data.length) misfit(`${i}`);
 	return { dtype, shape, data };
 }
 
@@ -123,13 +128,29 @@ export function readElement(dtype: DType, data: TensorArray, i: number): number 
 	return Number(raw);
 }
 
-/** Stores `value` as element `i`, encoding half types and int64. */
+/**
+ * Stores `value` as element `i`. Float types round to nearest, ties to even. bool is 1 for all but 0 (NaN too). Integers drop the fraction and take
+ * NaN as 0; beyond their range int64 saturates (infinities too), the narrower ones keep the low bits (infinities: 0), as JavaScript's arrays do.
+ */
 export function writeElement(dtype: DType, data: TensorArray, i: number, value: number): void {
-	if (dtype === 'int64') (data as BigInt64Array)[i] = BigInt(Math.trunc(value));
+	if (dtype === 'int64') (data as BigInt64Array)[i] = numberToInt64(value);
 	else if (dtype === 'float16') (data as Uint16Array)[i] = numberToHalf(value);
 	else if (dtype === 'bfloat16') (data as Uint16Array)[i] = numberToBfloat16(value);
 	else if (dtype === 'bool') (data as Uint8Array)[i] = value !== 0 ? 1 : 0;
 	else (data as Float32Array)[i] = value;
+}
+
+const largestInt64 = 2n ** 63n - 1n;
+
+function clampInt64(value: bigint): bigint {
+	if (value > largestInt64) return largestInt64;
+	return value < -largestInt64 ? -largestInt64 - 1n : value;
+}
+
+function numberToInt64(value: number): bigint {
+	if (Number.isFinite(value)) return clampInt64(BigInt(Math.trunc(value)));
+	if (Number.isNaN(value)) return 0n;
+	return value > 0 ? largestInt64 : -largestInt64 - 1n;
 }
 
 /** The tensor's elements as numbers. */
@@ -139,6 +160,18 @@ export function toNumbers(t: Tensor): number[] {
 
 const f32 = new Float32Array(1);
 const u32 = new Uint32Array(f32.buffer);
+
+/**
+ * The float32 bits of `value` cut off towards zero, with the last bit set when that lost anything: rounding them on to fewer bits gives what rounding
+ * `value` itself would, where the nearest float32 could have made a tie of what was none.
+ */
+function cutToFloat32(value: number): number {
+	f32[0] = value;
+	const near = f32[0]!;
+	if (near === value || Number.isNaN(value)) return u32[0]!;
+	const cut = Math.abs(near) > Math.abs(value) ? u32[0]! - 1 : u32[0]!;
+	return (cut | 1) >>> 0;
+}
 
 /** IEEE binary16 bits to a number. */
 export function halfToNumber(h: number): number {
@@ -152,15 +185,14 @@ export function halfToNumber(h: number): number {
 
 /** A number to IEEE binary16 bits, to nearest even. */
 export function numberToHalf(value: number): number {
-	f32[0] = value;
-	const bits = u32[0]!;
+	const bits = cutToFloat32(value);
 	const sign = (bits >>> 16) & 0x8000;
 	const magnitude = bits & 0x7fffffff;
 	if (magnitude > 0x7f800000) return sign | 0x7e00;
 	if (magnitude >= 0x477ff000) return sign | 0x7c00;
 	if (magnitude < 0x38800000) {
 		// Subnormal: scaling by 2^24 makes the half's last bit the number's unit, so rounding to an integer is rounding to half.
-		const scaled = Math.abs(f32[0]!) * 2 ** 24;
+		const scaled = Math.abs(value) * 2 ** 24;
 		const floor = Math.floor(scaled);
 		const rest = scaled - floor;
 		return sign | (rest > 0.5 || (rest === 0.5 && floor & 1) ? floor + 1 : floor);
@@ -177,8 +209,7 @@ export function bfloat16ToNumber(b: number): number {
 
 /** A number to bfloat16 bits, to nearest even. */
 export function numberToBfloat16(value: number): number {
-	f32[0] = value;
-	const bits = u32[0]!;
+	const bits = cutToFloat32(value);
 	if ((bits & 0x7fffffff) > 0x7f800000) return ((bits >>> 16) | 0x40) & 0xffff;
 	return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }
