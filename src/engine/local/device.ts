@@ -275,12 +275,14 @@ const runFailure = /^Non-zero status code returned while running (\S+) node\. Na
 
 /** What went wrong, at `place`. ONNX Runtime names the node that failed, and our node names start with the layer path. */
 export function explained(cause: unknown, place: string): DiffusionPipeError {
-	const message = cause instanceof Error ? cause.message : String(cause);
-	// The graph is part of `place` already.
-	const graph = cause instanceof DiffusionPipeError && cause.parts.place.startsWith('graph ') ? `${cause.parts.place}: ` : '';
-	const said = message.slice(graph.length);
+	const known = cause instanceof DiffusionPipeError ? cause : undefined;
+	const said = known?.what ?? (cause instanceof Error ? cause.message : String(cause));
 	const [, op, node, status] = runFailure.exec(said) ?? [];
-	if (op === undefined || node === undefined || status === undefined) return new DiffusionPipeError('engine', said, { place, cause });
+	if (op === undefined || node === undefined || status === undefined) {
+		// A graph is part of `place` already.
+		const where = known && !known.parts.place.startsWith('graph ') ? `${known.parts.place}: ` : '';
+		return new DiffusionPipeError('engine', `${where}${said}`, { ...known?.parts, place, cause });
+	}
 	const slash = node.lastIndexOf('/');
 	const layer = slash > 0 ? `layer ${node.slice(0, slash)}, ` : '';
 	const bytes = outOfMemory.exec(status)?.[1];

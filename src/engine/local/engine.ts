@@ -1,6 +1,7 @@
 /** @file The local engine: runs a program on this machine, one worker thread per device, and ends with one clear error when any fails. */
 import { Worker } from 'node:worker_threads';
 import { DiffusionPipeError } from '../../core/errors.ts';
+import { unpackError } from '../../core/packed-error.ts';
 import { byteSize, makeArray, sizeOf, type Tensor, type TypeShape } from '../../core/tensor.ts';
 import { workerEntry } from '../../core/worker-entry.ts';
 import { writeOnnx } from '../../graph/onnx/index.ts';
@@ -131,7 +132,7 @@ export async function createLocalEngine(
 		alive.add(device.device);
 		worker.on('message', (message: FromDevice) => {
 			if (message.kind === 'failed') {
-				if (!message.secondary) abort(new DiffusionPipeError('engine', message.what, { place: message.place }));
+				if (!message.secondary) abort(unpackError(message.error));
 				else stop(control);
 				settle(device.device);
 				return;

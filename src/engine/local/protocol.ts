@@ -1,4 +1,5 @@
 /** @file Messages between the engine and its device threads. */
+import type { PackedError } from '../../core/packed-error.ts';
 import type { TypeShape } from '../../core/tensor.ts';
 import type { DeviceProgram, Program } from '../../program/types.ts';
 import type { Environment } from './native.ts';
@@ -59,4 +60,4 @@ export type FromDevice =
 	/** `spans`: start and end per instruction in ms since `timeOrigin` of the process; empty unless traced. `values`: native values alive. */
 	| { readonly kind: 'done'; readonly fetched: readonly Fetched[]; readonly spans: Float64Array; readonly values: number }
 	/** `secondary`: it stopped because another device failed. */
-	| { readonly kind: 'failed'; readonly place: string; readonly what: string; readonly secondary: boolean };
+	| { readonly kind: 'failed'; readonly error: PackedError; readonly secondary: boolean };

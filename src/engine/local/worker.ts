@@ -1,6 +1,6 @@
 /** @file Entry of a device thread: builds its device, then runs sections as messages come. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { DiffusionPipeError } from '../../core/errors.ts';
+import { packError } from '../../core/packed-error.ts';
 import { createDevice, type Device } from './device.ts';
 import type { DeviceSetup, FromDevice, ToDevice } from './protocol.ts';
 import { stop } from './shared.ts';
@@ -12,10 +12,7 @@ const say = (message: FromDevice, transfer: ArrayBuffer[] = []) => port.postMess
 function fail(error: unknown): void {
 	const secondary = error instanceof Error && error.name === 'Stopped';
 	stop(setup.control);
-	const message = error instanceof Error ? error.message : String(error);
-	const place = error instanceof DiffusionPipeError ? error.parts.place : `device ${setup.device.device}`;
-	const what = error instanceof DiffusionPipeError ? message.slice(place.length + 2) : message;
-	say({ kind: 'failed', place, what, secondary });
+	say({ kind: 'failed', error: packError(error, `device ${setup.device.device}`), secondary });
 }
 
 let device: Device | undefined;

@@ -2,10 +2,11 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import sharp from 'sharp';
 import { DiffusionPipeError } from '../../core/errors.ts';
+import { packError } from '../../core/packed-error.ts';
 import { batchMaker } from './batches.ts';
 import { openDataSet } from './index.ts';
 import type { Batch } from './types.ts';
-import { type FromWorker, packError, type ToWorker, type WorkerStart } from './wire.ts';
+import type { FromWorker, ToWorker, WorkerStart } from './wire.ts';
 
 if (parentPort === null) throw new DiffusionPipeError('internal', 'runs only as a worker thread', { place: 'data-worker' });
 const port = parentPort;
@@ -26,7 +27,7 @@ try {
 	const { name, size, channels, height, width, classes, licence } = dataSet;
 	post({ type: 'ready', info: { name, size, channels, height, width, classes, licence } });
 } catch (error) {
-	post({ type: 'refused', error: packError(error) });
+	post({ type: 'refused', error: packError(error, 'data worker') });
 	port.close();
 }
 
@@ -46,7 +47,7 @@ function serve(makeBatch: (step: number) => Promise<Batch>): void {
 				const batch = await makeBatch(step);
 				post({ type: 'batch', id, batch }, [batch.images.buffer, batch.labels.buffer]);
 			} catch (error) {
-				post({ type: 'failed', id, error: packError(error) });
+				post({ type: 'failed', id, error: packError(error, 'data worker') });
 			}
 		});
 	});

@@ -1,11 +1,12 @@
 /** @file Batches by step, loaded and decoded in a thread of their own, some steps ahead. */
 import { Worker } from 'node:worker_threads';
 import { DiffusionPipeError } from '../../core/errors.ts';
+import { unpackError } from '../../core/packed-error.ts';
 import { workerEntry } from '../../core/worker-entry.ts';
 import type { BatchOptions } from './batches.ts';
 import type { DataOptions } from './index.ts';
 import type { Batch, DataSetInfo } from './types.ts';
-import { type FromWorker, type ToWorker, unpackError, type WorkerStart } from './wire.ts';
+import type { FromWorker, ToWorker, WorkerStart } from './wire.ts';
 
 /** How to load. */
 export interface LoaderOptions extends BatchOptions {

@@ -1,5 +1,5 @@
 /** @file What the loader and its worker thread say to each other. */
-import { DiffusionPipeError, type ErrorKind, type ErrorParts } from '../../core/errors.ts';
+import type { PackedError } from '../../core/packed-error.ts';
 import type { BatchOptions } from './batches.ts';
 import type { DataOptions } from './index.ts';
 import type { Batch, DataSetInfo } from './types.ts';
@@ -22,29 +22,3 @@ export type FromWorker =
 	| { readonly type: 'batch'; readonly id: number; readonly batch: Batch }
 	| { readonly type: 'failed'; readonly id: number; readonly error: PackedError }
 	| { readonly type: 'broken'; readonly name: string; readonly reason: string };
-
-/** An error as plain data: a message between threads keeps no classes. */
-export interface PackedError {
-	readonly kind: ErrorKind;
-	readonly what: string;
-	readonly parts: ErrorParts;
-}
-
-/** An error to send. What is no DiffusionPipeError becomes one of kind 'internal'. */
-export function packError(error: unknown): PackedError {
-	if (!(error instanceof DiffusionPipeError)) {
-		return {
-			kind: 'internal',
-			what: error instanceof Error ? (error.stack ?? error.message) : String(error),
-			parts: { place: 'data worker' },
-		};
-	}
-	const { cause: _, ...parts } = error.parts;
-	const what = error.message.slice(parts.place.length + 2).split('\n', 1)[0]!;
-	return { kind: error.kind, what, parts };
-}
-
-/** The error that was sent. */
-export function unpackError({ kind, what, parts }: PackedError): DiffusionPipeError {
-	return new DiffusionPipeError(kind, what, parts);
-}

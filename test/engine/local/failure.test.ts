@@ -1,5 +1,6 @@
 /** @file Whatever goes wrong on a device ends the run with one clear error, hangs nothing, and leaves the process able to start again. */
 import { describe, expect, it } from 'vitest';
+import type { DiffusionPipeError } from '../../../src/core/errors.ts';
 import { sizeOf, type Tensor, tensor } from '../../../src/core/tensor.ts';
 import { createLocalEngine, type LocalEngine } from '../../../src/engine/local/engine.ts';
 import { createBuilder, type GraphBuilder } from '../../../src/graph/builder.ts';
@@ -104,6 +105,10 @@ describe('a device that fails', () => {
 		expect(error.message).toMatch(
 			/^device 1, iteration \d+ \(run 1F2 \(stage1\.forward\)\): layer three\.table, Gather: indices element out of data bounds, idx=99/,
 		);
+		expect(error).toMatchObject({
+			kind: 'engine',
+			parts: { place: expect.stringMatching(/^device 1, iteration \d+ \(run 1F2 \(stage1\.forward\)\)$/) },
+		});
 		expect(await errorOf(engine.run('iteration', feeds), 50)).toBe(error);
 		await engine.close();
 		await engine.close();
@@ -125,7 +130,11 @@ describe('a device that fails', () => {
 		const engine = await createLocalEngine(twoDevices([1, 1], huge, quick));
 		const error = await errorOf(engine.run('iteration', { x: zeros([1, 1]) }));
 		expect(error.message).toMatch(/^device 0, iteration 1 \(run first 0 \(first\)\): layer blocks\.3\.attn, Expand: out of memory\n/);
-		expect(error.message).toContain(`${2 ** 52} bytes`);
+		expect((error as DiffusionPipeError).parts).toEqual({
+			place: 'device 0, iteration 1 (run first 0 (first))',
+			found: `it asked for ${2 ** 52} bytes`,
+			hint: 'smaller micro-batches, more stages, or recompute',
+		});
 		await engine.close();
 		await startsAgain();
 	});
@@ -238,6 +247,7 @@ describe('the engine', () => {
 		const engine = await createLocalEngine({ program, graphs: new Map() });
 		const error = await errorOf(engine.run('iteration', { n: tensor('int64', [2], [1, 2]) }));
 		expect(error.message).toMatch(/^device \d, iteration 1 .*only float32 slots are summed\n {2}expected: float32\n {2}found: int64/);
+		expect((error as DiffusionPipeError).parts).toMatchObject({ expected: 'float32', found: expect.stringMatching(/^int64/) });
 		await engine.close();
 	});
 

@@ -8,7 +8,6 @@ import { batchMaker } from '../../../src/train/data/batches.ts';
 import { type DataOptions, openDataSet } from '../../../src/train/data/index.ts';
 import { type Loader, type LoaderOptions, openLoader } from '../../../src/train/data/loader.ts';
 import type { Batch } from '../../../src/train/data/types.ts';
-import { packError, unpackError } from '../../../src/train/data/wire.ts';
 import { folderOf, fromPixels } from './images.ts';
 
 let folder = '';
@@ -139,11 +138,4 @@ test('a loader that nobody closed does not keep the process alive', async () => 
 		console.log((await loader.batchAt(3)).labels.length);`;
 	const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { timeout: 30_000 });
 	expect(stdout).toBe('2\n');
-});
-
-test('errors cross between threads whole', () => {
-	const error = new DiffusionPipeError('input', 'is odd', { place: 'a: b', expected: 'even', found: '3\n4', hint: 'add one' });
-	const back = unpackError(structuredClone(packError(error)));
-	expect([back.message, back.kind, back.parts]).toEqual([error.message, error.kind, error.parts]);
-	expect(unpackError(packError(new TypeError('x is not a function'))).message).toMatch(/^data worker: TypeError: x is not a function/);
 });
