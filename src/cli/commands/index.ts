@@ -1,0 +1,8 @@
+/** @file The commands, in the order help lists them. Adding one is one file and one line here. */
+import type { Command } from '../command.ts';
+import { doctor } from './doctor.ts';
+import { inspect } from './inspect.ts';
+import { sample } from './sample.ts';
+import { train } from './train.ts';
+
+export const commands: readonly Command[] = [train, sample, inspect, doctor];
