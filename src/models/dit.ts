@@ -2,15 +2,16 @@
  * @file DiTTransformer2DModel: the class-conditional diffusion transformer (Peebles & Xie, 2212.09748), names and config as diffusers.
  * Legend: B batch, H and W latent rows and columns, T tokens, C model width, P patch size.
  */
-import type { GraphBuilder } from '../graph/builder.ts';
 import type { Value } from '../graph/types.ts';
-import { attention } from '../nn/attention.ts';
 import type { Chain, Layer } from '../nn/chain.ts';
 import type { Init, LayerContext } from '../nn/context.ts';
 import { positionSinusoid2d, silu, timestepMlp, timestepSinusoid } from '../nn/embeddings.ts';
-import { embedding, linear } from '../nn/linear.ts';
+import { feedForward } from '../nn/feed-forward.ts';
+import { embedding, linear, xavierStart } from '../nn/linear.ts';
+import { chunk, modulation } from '../nn/modulation.ts';
 import { modulatedNorm } from '../nn/norm.ts';
 import { patchEmbed, unpatchify } from '../nn/patch.ts';
+import { projectedAttention } from '../nn/projected-attention.ts';
 import { type OptionsOf, readConfig } from './config.ts';
 
 export interface DiTConfig {
@@ -59,9 +60,7 @@ export function readDiTConfig(raw: unknown, place?: string): DiTConfig {
 const zeros: Init = { kind: 'zeros' };
 const small: Init = { kind: 'normal', std: 0.02 };
 
-function xavier(fanIn: number, fanOut: number): { weightInit: Init; biasInit: Init } {
-	return { weightInit: { kind: 'xavier_uniform', fanIn, fanOut }, biasInit: zeros };
-}
+type Six = [Value, Value, Value, Value, Value, Value];
 
 /**
  * hidden_states [B, in_channels, H, W], timestep [B] (float32), class_labels [B] (int64, num_embeds_ada_norm = no class)
@@ -92,23 +91,16 @@ export function ditChain(config: DiTConfig): Chain {
 				);
 				// The output layer is conditioned on the first block's embedding.
 				if (i === 0) live.set('conditioning', emb_BC);
-				const mod_B6C = ctx.at('norm1', (n) =>
-					n.at('linear', (c) => linear(c, silu(g, emb_BC), 6 * width, { weightInit: zeros, biasInit: zeros })),
-				);
-				const [shiftMsa, scaleMsa, gateMsa, shiftMlp, scaleMlp, gateMlp] = chunk(g, mod_B6C, 6) as [
-					Value,
-					Value,
-					Value,
-					Value,
-					Value,
-					Value,
-				];
+				const pieces = ctx.at('norm1', (n) => modulation(n, emb_BC, 6, width));
+				const [shiftMsa, scaleMsa, gateMsa, shiftMlp, scaleMlp, gateMlp] = pieces as Six;
 				const x_BTC = live.get('hidden');
+				const normed = modulatedNorm(g, x_BTC, scaleMsa, shiftMsa, 1e-6);
 				const attended = ctx.at('attn1', (c) =>
-					selfAttention(c, modulatedNorm(g, x_BTC, scaleMsa, shiftMsa, 1e-6), heads, config.attention_bias),
+					projectedAttention(c, normed, normed, { heads, bias: config.attention_bias, init: xavierStart }),
 				);
 				const h_BTC = g.add(x_BTC, g.mul(gateMsa, attended));
-				const fed = ctx.at('ff', (c) => feedForward(c, modulatedNorm(g, h_BTC, scaleMlp, shiftMlp, config.norm_eps), config.activation_fn));
+				const again = modulatedNorm(g, h_BTC, scaleMlp, shiftMlp, config.norm_eps);
+				const fed = ctx.at('ff', (c) => feedForward(c, again, 4 * width, config.activation_fn, xavierStart));
 				live.set('hidden', g.add(h_BTC, g.mul(gateMlp, fed)));
 			},
 		}),
@@ -138,13 +130,6 @@ export function ditChain(config: DiTConfig): Chain {
 	};
 }
 
-/** Cuts [B, n * C] into n pieces [B, 1, C] that broadcast over tokens. */
-function chunk(g: GraphBuilder, x: Value, n: number): readonly Value[] {
-	const [batch, width] = x.shape as [number, number];
-	const x_B1W = g.reshape(x, [batch, 1, width]);
-	return g.split(x_B1W, new Array<number>(n).fill(width / n), 2);
-}
-
 /** `CombinedTimestepLabelEmbeddings`: timestep MLP plus class table (one row more than classes, for dropped labels). */
 function combinedEmbedding(ctx: LayerContext, timestep_B: Value, labels_B: Value, width: number, classes: number): Value {
 	const { g } = ctx;
@@ -152,20 +137,4 @@ function combinedEmbedding(ctx: LayerContext, timestep_B: Value, labels_B: Value
 	const time = ctx.at('timestep_embedder', (c) => timestepMlp(c, sinusoid, width, small));
 	const label = ctx.at('class_embedder', (c) => c.at('embedding_table', (t) => embedding(t, labels_B, classes + 1, width, small)));
 	return g.add(time, label);
-}
-
-function selfAttention(ctx: LayerContext, x_BTC: Value, heads: number, bias: boolean): Value {
-	const width = x_BTC.shape.at(-1)!;
-	const project = (name: string, x: Value, withBias: boolean) =>
-		ctx.at(name, (c) => linear(c, x, width, { bias: withBias, ...xavier(width, width) }));
-	const mixed = attention(ctx.g, project('to_q', x_BTC, bias), project('to_k', x_BTC, bias), project('to_v', x_BTC, bias), heads);
-	return ctx.at('to_out', (c) => c.at('0', (o) => linear(o, mixed, width, xavier(width, width))));
-}
-
-function feedForward(ctx: LayerContext, x_BTC: Value, activation: DiTConfig['activation_fn']): Value {
-	const width = x_BTC.shape.at(-1)!;
-	const inner = 4 * width;
-	const hidden = ctx.at('net.0.proj', (c) => linear(c, x_BTC, inner, xavier(width, inner)));
-	const active = ctx.g.gelu(hidden, activation === 'gelu' ? 'none' : 'tanh');
-	return ctx.at('net.2', (c) => linear(c, active, width, xavier(inner, width)));
 }

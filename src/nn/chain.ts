@@ -100,11 +100,16 @@ export function traceChain(chain: Chain, batch: number): ChainTrace {
 
 /** The same context, noting each parameter asked for. */
 function noting(ctx: LayerContext, used: Set<string>): LayerContext {
+	const note = (name: string) => used.add(ctx.path === '' ? name : `${ctx.path}.${name}`);
 	return {
 		...ctx,
 		param(name, shape, init) {
-			used.add(ctx.path === '' ? name : `${ctx.path}.${name}`);
+			note(name);
 			return ctx.param(name, shape, init);
+		},
+		buffer(name, shape, init) {
+			note(name);
+			return ctx.buffer(name, shape, init);
 		},
 		at: (name, body) => ctx.at(name, (inner) => body(noting(inner, used))),
 	};

@@ -12,13 +12,17 @@ export type Init =
 	/** Uniform in [-bound, bound]. */
 	| { readonly kind: 'uniform'; readonly bound: number }
 	/** Glorot: uniform with bound sqrt(6 / (fanIn + fanOut)). */
-	| { readonly kind: 'xavier_uniform'; readonly fanIn: number; readonly fanOut: number };
+	| { readonly kind: 'xavier_uniform'; readonly fanIn: number; readonly fanOut: number }
+	/** The fixed table [1, side * side, channels] of `positionSinusoid2d`. */
+	| { readonly kind: 'position_sinusoid_2d'; readonly channels: number; readonly side: number; readonly baseSize: number };
 
-/** A trained tensor, under the name the published checkpoints use. */
+/** A tensor of the model, under the name the published checkpoints use. */
 export interface Parameter {
 	readonly name: string;
 	readonly shape: Shape;
 	readonly init: Init;
+	/** False for a buffer: checkpoints hold it, training leaves it as it is. */
+	readonly trained: boolean;
 }
 
 /** The surroundings of a layer being built. `at` descends the parameter path, which is also the path of its nodes. */
@@ -27,33 +31,36 @@ export interface LayerContext {
 	readonly path: string;
 	/** The parameter `path.name`; asking twice gives the same value. */
 	param(name: string, shape: Shape, init: Init): Value;
+	/** The same for a tensor that is saved but not trained (PyTorch's persistent buffers). */
+	buffer(name: string, shape: Shape, init: Init): Value;
 	at<T>(name: string, body: (ctx: LayerContext) => T): T;
 }
 
 /** A context that declares parameters as inputs of `g` and notes them in `parameters`. */
 export function createContext(g: GraphBuilder, parameters: Map<string, Parameter>): LayerContext {
 	const values = new Map<string, Value>();
+	const declare = (full: string, shape: Shape, init: Init, trained: boolean): Value => {
+		const known = values.get(full);
+		if (known) {
+			if (!sameShape(known.shape, shape)) {
+				throw new DiffusionPipeError('graph', 'a parameter is used with two shapes', {
+					place: full,
+					expected: `[${known.shape.join(',')}]`,
+					found: `[${shape.join(',')}]`,
+				});
+			}
+			return known;
+		}
+		parameters.set(full, { name: full, shape, init, trained });
+		const value = g.input(full, 'float32', shape);
+		values.set(full, value);
+		return value;
+	};
 	const make = (path: string): LayerContext => ({
 		g,
 		path,
-		param(name, shape, init) {
-			const full = path === '' ? name : `${path}.${name}`;
-			const known = values.get(full);
-			if (known) {
-				if (!sameShape(known.shape, shape)) {
-					throw new DiffusionPipeError('graph', 'a parameter is used with two shapes', {
-						place: full,
-						expected: `[${known.shape.join(',')}]`,
-						found: `[${shape.join(',')}]`,
-					});
-				}
-				return known;
-			}
-			parameters.set(full, { name: full, shape, init });
-			const value = g.input(full, 'float32', shape);
-			values.set(full, value);
-			return value;
-		},
+		param: (name, shape, init) => declare(path === '' ? name : `${path}.${name}`, shape, init, true),
+		buffer: (name, shape, init) => declare(path === '' ? name : `${path}.${name}`, shape, init, false),
 		at: (name, body) => g.scope(name, () => body(make(path === '' ? name : `${path}.${name}`))),
 	});
 	return make('');

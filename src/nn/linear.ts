@@ -13,6 +13,17 @@ export function defaultInit(fanIn: number): Init {
 	return { kind: 'uniform', bound: 1 / Math.sqrt(fanIn) };
 }
 
+/** Start of a linear layer: weight and bias. */
+export type LinearStart = Pick<LinearOptions, 'weightInit' | 'biasInit'>;
+
+/** Glorot weights and no bias, the usual start of diffusion transformers. */
+export function xavierStart(fanIn: number, fanOut: number): LinearStart {
+	return { weightInit: { kind: 'xavier_uniform', fanIn, fanOut }, biasInit: { kind: 'zeros' } };
+}
+
+/** Zero weights and bias: what ends in it does nothing at first. */
+export const zeroStart: LinearStart = { weightInit: { kind: 'zeros' }, biasInit: { kind: 'zeros' } };
+
 /** x [..., in] to [..., out] with `weight` [out, in] and `bias` [out]. */
 export function linear(ctx: LayerContext, x: Value, out: number, { bias = true, weightInit, biasInit }: LinearOptions = {}): Value {
 	const { g } = ctx;

@@ -51,7 +51,8 @@ export function trainingStage(
 	const raw = stageGraph(trace, from, to, batch);
 	const stage: StageGraph = { ...raw, graph: simplify(raw.graph) };
 	const trained = trainedDefinitions(trace);
-	const weights = stage.parameters.map((p) => p.name as ValueName);
+	const weights = stage.parameters.filter((p) => p.trained).map((p) => p.name as ValueName);
+	const resident = stage.parameters.filter((p) => !p.trained).map((p) => p.name as ValueName);
 	const outputs = stage.sends.filter(([id]) => gradsBack.has(id));
 	// A later stage that only sends the loss on must not start its gradient a second time.
 	const madeHere = (id: string) => trace.definitions.get(id)!.layer >= from;
@@ -74,6 +75,7 @@ export function trainingStage(
 		losses: lossOutputs,
 		inputs: inputs.map(([, name]) => name),
 		weights,
+		resident,
 		recompute,
 	});
 	const unreached = new Set<string>(d.unreached);

@@ -3,6 +3,7 @@ import { randomStream } from '../core/random.ts';
 import { sizeOf } from '../core/tensor.ts';
 import type { LocalEngine } from '../engine/local/engine.ts';
 import type { Parameter } from '../nn/context.ts';
+import { positionSinusoid2d } from '../nn/embeddings.ts';
 import type { BankLayout, LaidParameter } from '../program/layout.ts';
 
 /** First values of a parameter: a function of the seed and its name, so that stages and devices do not matter. */
@@ -25,6 +26,8 @@ export function initialValues({ name, shape, init }: Parameter, seed: number): F
 			for (let i = 0; i < out.length; i++) out[i] = (2 * out[i]! - 1) * bound;
 			return out;
 		}
+		case 'position_sinusoid_2d':
+			return positionSinusoid2d(init.channels, init.side, init.side, init.baseSize).data;
 	}
 }
 
