@@ -11,7 +11,10 @@ function measure({ model, inputTypes }: MeasureSetup['graphs'][number]): number 
 	const memory = inputTypes.map((type) => {
 		const bytes = new Uint8Array(new SharedArrayBuffer(Math.max(8, byteSize(type))));
 		// Ordinary magnitudes: zeros would make exponentials and divisions take unusual paths.
-		if (type.dtype === 'float32') new Float32Array(bytes.buffer).forEach((_, i, a) => (a[i] = ((i * 2654435761) % 1000) / 1000 - 0.5));
+		if (type.dtype === 'float32') {
+			const numbers = new Float32Array(bytes.buffer);
+			for (let i = 0; i < numbers.length; i++) numbers[i] = ((i * 2654435761) % 1000) / 1000 - 0.5;
+		}
 		return bytes;
 	});
 	const inputs = new BigUint64Array(new SharedArrayBuffer(8 * Math.max(1, inputTypes.length)));
