@@ -27,7 +27,8 @@ const config = readTrainConfig({
 const result = await trainModel(config, {
 	samples: trainingSamples,
 	onEvent: (event) => {
-		if (event.kind === 'plan') for (const stage of event.stages) console.log(`stage: ${stage.layers.join(', ')} (${stage.ms.toFixed(1)} ms)`);
+		if (event.kind === 'plan')
+			for (const stage of event.stages) console.log(`stage: ${stage.layers.join(', ')} (${stage.ms.toFixed(1)} ms)`);
 		if (event.kind === 'step') console.log(`step ${event.step}: loss ${event.loss.toFixed(4)}`);
 	},
 });

@@ -40,7 +40,16 @@ export type ShapeOp =
 	| 'Tile'
 	| 'DepthToSpace'
 	| 'SpaceToDepth';
-export type IndexOp = 'Gather' | 'GatherElements' | 'ScatterElements' | 'ScatterND' | 'OneHot' | 'Trilu' | 'Shape' | 'ConstantOfShape' | 'Range';
+export type IndexOp =
+	| 'Gather'
+	| 'GatherElements'
+	| 'ScatterElements'
+	| 'ScatterND'
+	| 'OneHot'
+	| 'Trilu'
+	| 'Shape'
+	| 'ConstantOfShape'
+	| 'Range';
 /** Operators of the engines, made by lowering only. */
 export type LoweredOp = 'FusedMatMul' | 'FastGelu' | 'QuickGelu' | 'BiasGelu' | 'SkipLayerNormalization';
 

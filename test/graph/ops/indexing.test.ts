@@ -86,15 +86,13 @@ describe('scattering', () => {
 	});
 
 	it('puts back what was gathered', () => {
-		const cases = fc
-			.tuple(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 3 }))
-			.chain(([rows, columns]) =>
-				fc.record({
-					rows: fc.constant(rows),
-					columns: fc.constant(columns),
-					order: fc.shuffledSubarray([...Array(rows).keys()], { minLength: rows }),
-				}),
-			);
+		const cases = fc.tuple(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 3 })).chain(([rows, columns]) =>
+			fc.record({
+				rows: fc.constant(rows),
+				columns: fc.constant(columns),
+				order: fc.shuffledSubarray([...Array(rows).keys()], { minLength: rows }),
+			}),
+		);
 		fc.assert(
 			fc.property(cases, ({ rows, columns, order }) => {
 				const x = counted(rows, columns);
