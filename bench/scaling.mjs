@@ -145,7 +145,7 @@ function results(program, times, aloneMs, log) {
 	];
 	// What two devices should need of the one device's time, and what each part takes beyond that; the parts add up to the whole.
 	const [a, b] = [meanBreakdown(oneParts), meanBreakdown(twoParts)];
-	const bubble = (a.total / stages) * ((stages - 1) / microBatches);
+	const bubble = (one.ms / stages) * ((stages - 1) / microBatches);
 	const slowest = Math.max(...twoParts.map((d) => d.work));
 	const imbalance = (slowest - b.work) * ((microBatches + stages - 1) / microBatches);
 	const share = (ms) => significant(ms / two.ms, 3);
@@ -164,7 +164,7 @@ function results(program, times, aloneMs, log) {
 			ideal_bubble_share: share(bubble),
 			lost_to_slower_work: share(b.work - a.work / stages),
 			lost_to_imbalance: share(imbalance),
-			lost_to_other_waits: share(b.wait - bubble - imbalance),
+			lost_to_other_waits: share(b.wait - a.wait / stages - bubble - imbalance),
 			lost_to_all_reduce: share(b.all_reduce),
 			lost_to_update: share(b.update - a.update / stages),
 			lost_to_transfer: share(b.transfer - a.transfer / stages),
