@@ -42,8 +42,8 @@ export function createProgress({ output, isTTY, style, now, intervalMs = 10_000 
 	};
 	const show = (text: string) => {
 		if (!isTTY) return line(text);
-		// A line that wraps cannot be rewritten.
-		const fitting = text.slice(0, Math.max(20, (output.columns ?? 80) - 1));
+		// A line that wraps cannot be rewritten. Some terminals say that they are 0 wide.
+		const fitting = text.slice(0, Math.max(20, (output.columns || 80) - 1));
 		output.write(`\r${fitting}\u001b[K`);
 		open = true;
 	};

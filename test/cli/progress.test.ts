@@ -105,9 +105,12 @@ describe('training progress on a terminal', () => {
 		expect(text().endsWith('left\u001b[K\ndrawing\n')).toBe(true);
 	});
 
-	it('never writes a line that would wrap', () => {
-		const { progress, text } = follow({ isTTY: true, columns: 30 });
+	it.each([
+		[30, 29],
+		[0, 'step    1/1000  loss 1.000  lr 1.0e-3  640 images/s  2m 05s left'.length],
+	])('never writes a line that would wrap in %d columns', (columns, length) => {
+		const { progress, text } = follow({ isTTY: true, columns });
 		progress.onEvent(step(1, 1));
-		expect(text().replace('\r', '').replace('\u001b[K', '')).toHaveLength(29);
+		expect(text().replace('\r', '').replace('\u001b[K', '')).toHaveLength(length);
 	});
 });
