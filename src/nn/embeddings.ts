@@ -26,11 +26,17 @@ export function timestepSinusoid(g: GraphBuilder, timestep_B: Value, width: numb
 	return width % 2 === 0 ? both : g.pad(both, [0, 0, 0, 1]);
 }
 
-/** `TimestepEmbedding`: linear_1, SiLU, linear_2 on [batch, in]. */
-export function timestepMlp(ctx: LayerContext, x: Value, width: number, init?: Init): Value {
+/** `TimestepEmbedding`: linear_1, an activation, linear_2 on [batch, in]. */
+export function timestepMlp(
+	ctx: LayerContext,
+	x: Value,
+	width: number,
+	init?: Init,
+	activation: (g: GraphBuilder, x: Value) => Value = silu,
+): Value {
 	const options = init ? { weightInit: init, biasInit: { kind: 'zeros' } as const } : {};
 	const hidden = ctx.at('linear_1', (c) => linear(c, x, width, options));
-	return ctx.at('linear_2', (c) => linear(c, silu(ctx.g, hidden), width, options));
+	return ctx.at('linear_2', (c) => linear(c, activation(ctx.g, hidden), width, options));
 }
 
 /** x * sigmoid(x). */
