@@ -1,18 +1,29 @@
 /** @file Reading published `config.json` files: every option has a known meaning, and one we do not support is an error naming it. */
 import { DiffusionPipeError, nearestName } from '../core/errors.ts';
 
-/** What a config option may be. `only`: the values we implement; anything else is refused by name. */
+/**
+ * What a config option may be. `numbers` and `strings` are lists; `number or numbers` and `boolean or booleans` one value for every block or a list
+ * with one for each. `only`: the values we implement; anything else is refused by name. `keepNull`: null is a value of its own, not an absent one.
+ */
 export type Option<T> =
-	| { readonly kind: 'number'; readonly default?: T }
-	| { readonly kind: 'boolean'; readonly default?: T }
-	| { readonly kind: 'string'; readonly default?: T }
-	| { readonly kind: 'any'; readonly default?: T }
-	| { readonly kind: 'only'; readonly values: readonly unknown[]; readonly default?: T };
+	| { readonly kind: 'only'; readonly values: readonly unknown[]; readonly default?: T; readonly keepNull?: true }
+	| { readonly kind: keyof typeof kinds | 'any'; readonly default?: T; readonly keepNull?: true };
+
+const listOf = (type: string) => (v: unknown) => Array.isArray(v) && v.every((e) => typeof e === type);
+const kinds = {
+	number: (v: unknown) => typeof v === 'number',
+	boolean: (v: unknown) => typeof v === 'boolean',
+	string: (v: unknown) => typeof v === 'string',
+	numbers: listOf('number'),
+	strings: listOf('string'),
+	'number or numbers': (v: unknown) => typeof v === 'number' || listOf('number')(v),
+	'boolean or booleans': (v: unknown) => typeof v === 'boolean' || listOf('boolean')(v),
+};
 
 export type OptionsOf<C> = { readonly [K in keyof C]-?: Option<C[K]> };
 
 /**
- * Checks `raw` against `options` and fills defaults in. Keys starting with `_` and `null` values are as absent.
+ * Checks `raw` against `options` and fills defaults in. Keys starting with `_` and `null` values (but where `keepNull`) are as absent.
  * Throws a config error naming the file, the key, what was expected and found, and the nearest known name.
  */
 export function readConfig<C extends object>(className: string, raw: unknown, options: OptionsOf<C>, place = className): C {
@@ -35,7 +46,7 @@ export function readConfig<C extends object>(className: string, raw: unknown, op
 	}
 	const result: Record<string, unknown> = {};
 	for (const [key, option] of Object.entries(options) as [string, Option<unknown>][]) {
-		const value = given[key] ?? option.default;
+		const value = option.keepNull && given[key] === null ? null : (given[key] ?? option.default);
 		const wrong = (expected: string): never => {
 			throw new DiffusionPipeError('config', `option ${key} cannot be used`, {
 				place,
@@ -47,8 +58,26 @@ export function readConfig<C extends object>(className: string, raw: unknown, op
 			if (!option.values.includes(value)) wrong(`one of ${option.values.map((v) => JSON.stringify(v)).join(', ')}`);
 		} else if (value === undefined) {
 			if (!('default' in option)) wrong(`a ${option.kind}`);
-		} else if (value !== null && option.kind !== 'any' && typeof value !== option.kind) wrong(`a ${option.kind}`);
+		} else if (value !== null && option.kind !== 'any' && !kinds[option.kind](value)) wrong(`a ${option.kind}`);
 		result[key] = value;
 	}
 	return result as C;
+}
+
+/** `value` for each of `count` blocks: itself repeated, or a list that must have that length. Throws a config error naming the option. */
+export function perBlock<T extends number | boolean | string>(
+	option: string,
+	value: T | readonly T[],
+	count: number,
+	place: string,
+): readonly T[] {
+	if (!Array.isArray(value)) return new Array<T>(count).fill(value as T);
+	if (value.length !== count) {
+		throw new DiffusionPipeError('config', `option ${option} does not fit the blocks`, {
+			place,
+			expected: `${count} values`,
+			found: JSON.stringify(value),
+		});
+	}
+	return value as readonly T[];
 }
