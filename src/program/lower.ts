@@ -1,9 +1,9 @@
 /** @file Lowering: from a cut chain, a schedule and replicas to one static program per device. */
 import { DiffusionPipeError } from '../core/errors.ts';
 import { byteSize, type TypeShape } from '../core/tensor.ts';
+import { simplify } from '../graph/passes/index.ts';
 import type { Recompute } from '../graph/saved.ts';
 import { type Graph, type ValueName, valueNamed } from '../graph/types.ts';
-import { simplify } from '../graph/passes/index.ts';
 import { type ChainTrace, liveAt, stageGraph } from '../nn/chain.ts';
 import type { Schedule } from '../plan/schedules/types.ts';
 import { type BankLayout, layoutBank } from './layout.ts';
@@ -118,6 +118,7 @@ export function lowerTraining(trace: ChainTrace, layout: TrainingLayout): Compil
 		const passed = built.stage.passes.filter((id) => gradsBack.has(id));
 		gradsBack = new Set([...built.inputGrads.map(([id]) => id), ...passed]);
 	}
+	checkUntied(stages);
 	const banks = stages.map((st, s) => layoutBank(`stage${s}`, st.stage.parameters));
 	const graphs = new Map<GraphId, Graph>();
 	stages.forEach((st, s) => {
@@ -147,6 +148,23 @@ export function lowerTraining(trace: ChainTrace, layout: TrainingLayout): Compil
 		sources,
 	};
 	return { program, graphs, banks };
+}
+
+/** Two stages with a parameter in common would train two copies of it, apart from each other. */
+function checkUntied(stages: readonly TrainingStage[]): void {
+	const owner = new Map<string, number>();
+	stages.forEach(({ stage }, s) => {
+		for (const { name, trained } of stage.parameters) {
+			const first = owner.get(name);
+			owner.set(name, s);
+			if (first === undefined || !trained) continue;
+			throw new DiffusionPipeError('program', `stages ${first} and ${s} share a parameter`, {
+				place: name,
+				expected: 'the layers that use it in one stage',
+				hint: 'cut elsewhere',
+			});
+		}
+	});
 }
 
 const forwardId = (s: number) => graphId(`stage${s}.forward`);
@@ -184,12 +202,21 @@ export function lowerForward(trace: ChainTrace, { devices, microBatchSize }: For
 		...stage.feeds.map(([name, input]) => [input as string, slotId(`feed:${name}`)] as const),
 		...stage.parameters.map((p) => [p.name, parameterSlot(p.name)] as const),
 	]);
-	const outputs = stage.sends.map(([live]) => ({ slot: slotId(live), name: trace.definitions.get(live)!.name }));
+	const outputs = stage.sends.map(([live]) => ({ slot: slotId(live), name: trace.chain.outputs[trace.outputs.indexOf(live)]! }));
 	const programs = Array.from({ length: devices }, (_, d): DeviceProgram => {
 		const from = d * microBatchSize;
 		const iteration: Instruction[] = [
-			...stage.feeds.map(([name]): Instruction => ({ op: 'feed', slot: slotId(`feed:${name}`), source: name, from, to: from + microBatchSize })),
-			{ op: 'run', graph: id, inputs: graph.inputs.map((name) => inputs.get(name)!), outputs: outputs.map((o) => o.slot), action: { stage: 0, kind: 'F', micro: d }, label: `0F${d}` },
+			...stage.feeds.map(
+				([name]): Instruction => ({ op: 'feed', slot: slotId(`feed:${name}`), source: name, from, to: from + microBatchSize }),
+			),
+			{
+				op: 'run',
+				graph: id,
+				inputs: graph.inputs.map((name) => inputs.get(name)!),
+				outputs: outputs.map((o) => o.slot),
+				action: { stage: 0, kind: 'F', micro: d },
+				label: `0F${d}`,
+			},
 			...outputs.map((o): Instruction => ({ op: 'fetch', slot: o.slot, name: o.name, from })),
 			{ op: 'drop', slots: [...stage.feeds.map(([name]) => slotId(`feed:${name}`)), ...outputs.map((o) => o.slot)] },
 		];
@@ -208,7 +235,14 @@ export function lowerForward(trace: ChainTrace, { devices, microBatchSize }: For
 		sources[name] = { dtype, shape: [devices * microBatchSize, ...shape], perSample: true };
 	}
 	return {
-		program: { version: 1, name: `${trace.chain.name} forward, ${devices} devices`, devices: programs, graphs: { [id]: signatureOf(graph) }, groups: {}, sources },
+		program: {
+			version: 1,
+			name: `${trace.chain.name} forward, ${devices} devices`,
+			devices: programs,
+			graphs: { [id]: signatureOf(graph) },
+			groups: {},
+			sources,
+		},
 		graphs: new Map([[id, graph]]),
 		banks: [bank],
 	};
@@ -281,8 +315,8 @@ function lowerDevice(
 		if (dropped.length > 0) out.push({ op: 'drop', slots: dropped });
 		if (s < count - 1) for (const id of outgoing) out.push({ op: 'send', peer: next, channel: channel(device, next), slot: live(id, m) });
 		else {
-			for (const id of trace.outputs) {
-				out.push({ op: 'fetch', slot: live(id, m), name: trace.definitions.get(id)!.name, from: start });
+			for (const [i, id] of trace.outputs.entries()) {
+				out.push({ op: 'fetch', slot: live(id, m), name: trace.chain.outputs[i]!, from: start });
 				out.push({ op: 'drop', slots: [live(id, m)] });
 			}
 		}

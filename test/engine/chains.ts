@@ -161,6 +161,23 @@ export const crossingChains: readonly Chain[] = [
 		block('3', 'h', 'h'),
 		loss(),
 	]),
+	chain('one value under two names, inputs and parameters that are sent on', [
+		layer('0', (ctx, live) => {
+			const h = linear(ctx, live.get('x'), width);
+			live.set('h', h);
+			live.set('again', h);
+			live.set('h', ctx.g.sigmoid(h));
+			live.set('scale', ctx.param('scale', [1, width], { kind: 'ones' }));
+			live.set('offset', live.get('x'));
+		}),
+		layer('1', ({ g }, live) => {
+			live.set('copy', live.get('h'));
+			live.set('h', g.mul(g.gelu(live.get('h')), live.get('scale')));
+		}),
+		layer('2', (ctx, live) => live.set('h', ctx.g.add(linear(ctx, live.get('h'), width), live.get('offset')))),
+		layer('3', ({ g }, live) => live.set('h', g.add(g.mul(live.get('h'), live.get('again')), live.get('copy')))),
+		loss(),
+	]),
 	chain('the loss is made before the last stage', [
 		block('0', 'x', 'h'),
 		block('1', 'h', 'h'),
