@@ -1,8 +1,8 @@
 /** @file Conditioning vectors of timestep, guidance scale and pooled text. Legend: B batch, C width. */
 import type { Value } from '../graph/types.ts';
-import type { LayerContext } from './context.ts';
+import type { Init, LayerContext } from './context.ts';
 import { silu, timestepMlp, timestepSinusoid } from './embeddings.ts';
-import { linear } from './linear.ts';
+import { type LinearStart, linear } from './linear.ts';
 
 /** 256 sinusoids of x [B], cosines first: the start of every timestep embedding of the transformers here. */
 export function sinusoid256(ctx: LayerContext, x_B: Value): Value {
@@ -10,10 +10,17 @@ export function sinusoid256(ctx: LayerContext, x_B: Value): Value {
 }
 
 /** diffusers' `PixArtAlphaTextProjection`: linear_1, activation, linear_2, on [..., in]. */
-export function textProjection(ctx: LayerContext, x: Value, width: number, activation: 'gelu-approximate' | 'silu'): Value {
-	const hidden = ctx.at('linear_1', (c) => linear(c, x, width));
+export function textProjection(
+	ctx: LayerContext,
+	x: Value,
+	width: number,
+	activation: 'gelu-approximate' | 'silu',
+	weightInit?: Init,
+): Value {
+	const start: LinearStart = weightInit ? { weightInit, biasInit: { kind: 'zeros' } } : {};
+	const hidden = ctx.at('linear_1', (c) => linear(c, x, width, start));
 	const active = activation === 'silu' ? silu(ctx.g, hidden) : ctx.g.gelu(hidden, 'tanh');
-	return ctx.at('linear_2', (c) => linear(c, active, width));
+	return ctx.at('linear_2', (c) => linear(c, active, width, start));
 }
 
 export interface TimeTextInputs {

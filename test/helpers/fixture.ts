@@ -5,7 +5,7 @@ import { createLocalEngine } from '../../src/engine/local/engine.ts';
 import { readSafetensors } from '../../src/io/safetensors.ts';
 import { type Chain, type Layer, traceChain } from '../../src/nn/chain.ts';
 import { scheduleByName } from '../../src/plan/schedules/index.ts';
-import { lowerTraining } from '../../src/program/lower.ts';
+import { lowerForward, lowerTraining } from '../../src/program/lower.ts';
 import { verifyProgram } from '../../src/program/verify.ts';
 
 export interface FixtureRun {
@@ -100,6 +100,41 @@ export async function checkTraining(run: FixtureRun, gradTolerance: number): Pro
 			}
 		});
 		return worst;
+	} finally {
+		await engine.close();
+	}
+}
+
+/**
+ * The chain's outputs, run forward only, against the `out.` tensors: `outputs` maps live names to theirs. Each within `tolerance`, relative.
+ * Returns the worst difference.
+ */
+export async function checkOutputs(
+	run: Omit<FixtureRun, 'cuts' | 'output'>,
+	outputs: Record<string, string>,
+	tolerance: number,
+): Promise<number> {
+	const root = new URL(`../fixtures/${run.folder}/`, import.meta.url);
+	const { tensors: weights } = await readSafetensors(new URL(run.weights, root).pathname);
+	const { tensors: io } = await readSafetensors(new URL('io.safetensors', root).pathname);
+	const inputs = run.inputs(io);
+	const batch = Object.values(inputs)[0]!.shape[0]!;
+	const compiled = lowerForward(traceChain({ ...run.chain, outputs: Object.keys(outputs) }, batch), { devices: 1, microBatchSize: batch });
+	verifyProgram(compiled.program);
+	const engine = await createLocalEngine(compiled);
+	try {
+		const [bank] = compiled.banks;
+		const memory = engine.bank(compiled.program.devices[0]!.device, bank!.bank, 'parameter');
+		for (const p of bank!.parameters) memory.set(weights.get(p.name)!.data as Float32Array, p.offset);
+		const { fetched } = await engine.run('iteration', inputs);
+		const differences = Object.entries(outputs).map(([live, name]) => {
+			const [found, wanted] = [fetched.get(live)!, io.get(`out.${name}`)!];
+			expect(found.shape, live).toEqual(wanted.shape);
+			const difference = relativeDifference(found.data as Float32Array, wanted.data as Float32Array);
+			expect(difference, live).toBeLessThan(tolerance);
+			return difference;
+		});
+		return Math.max(...differences);
 	} finally {
 		await engine.close();
 	}
