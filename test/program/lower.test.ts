@@ -1,0 +1,307 @@
+import { describe, expect, it } from 'vitest';
+import { createBuilder } from '../../src/graph/builder.ts';
+import { type Chain, type Layer, traceChain } from '../../src/nn/chain.ts';
+import { linear } from '../../src/nn/linear.ts';
+import { scheduleByName } from '../../src/plan/schedules/index.ts';
+import type { Action, Schedule } from '../../src/plan/schedules/types.ts';
+import { adamwHyperSize } from '../../src/program/adamw.ts';
+import { bankChunk, layoutBank } from '../../src/program/layout.ts';
+import {
+	type Compiled,
+	lowerForward,
+	lowerTraining,
+	peakBytes,
+	signatureOf,
+	stageRanges,
+	type TrainingLayout,
+} from '../../src/program/lower.ts';
+import { formatProgram } from '../../src/program/text.ts';
+import type { Instruction } from '../../src/program/types.ts';
+import { verifyProgram } from '../../src/program/verify.ts';
+import { longChain, mixedChain } from '../engine/chains.ts';
+
+const layer = (name: string, build: Layer['build']): Layer => ({ name, build });
+
+/** Four layers with a skip from the first to the last; the second has no parameters. */
+const chain: Chain = {
+	name: 'tiny',
+	inputs: { x: { dtype: 'float32', shape: [4] }, target: { dtype: 'float32', shape: [4] } },
+	layers: [
+		layer('in', (ctx, live) => live.set('skip', linear(ctx, live.get('x'), 4))),
+		layer('act', ({ g }, live) => live.set('h', g.tanh(live.get('skip')))),
+		layer('mid', (ctx, live) => live.set('h', linear(ctx, live.get('h'), 4, { bias: false }))),
+		layer('loss', ({ g }, live) => {
+			const d = g.sub(g.add(live.get('h'), live.get('skip')), live.get('target'));
+			live.set('loss', g.reduceMean(g.mul(d, d), [1], false));
+		}),
+	],
+	outputs: ['loss'],
+};
+
+function lower(cuts: readonly number[], microBatches: number, options: Partial<TrainingLayout> = {}): Compiled {
+	const compiled = lowerTraining(traceChain(chain, 2), {
+		cuts,
+		replicas: 1,
+		microBatches,
+		microBatchSize: 2,
+		schedule: scheduleByName('1f1b')({ stages: cuts.length + 1, microBatches }),
+		moments: 2,
+		hyperSize: adamwHyperSize,
+		...options,
+	});
+	return compiled;
+}
+
+const iteration = ({ program }: Compiled, device: number): readonly Instruction[] => program.devices[device]!.iteration;
+
+describe('lowerTraining', () => {
+	it('gives the program of two stages under 1F1B', () => {
+		expect(formatProgram(lower([2], 2).program)).toMatchInlineSnapshot(`
+			"program tiny training, 1 x 2 devices, version 1
+			source hyper float32[10]
+			source x float32[4,4], per sample
+			source target float32[4,4], per sample
+			group replica0 (0, 1)
+			graph stage0.forward (float32[2,4], float32[4,4], float32[4]) -> (float32[2,4] x3)
+			graph stage0.backward (float32[2,4] x4, float32[4,4], float32[4]) -> (float32[4,4], float32[4]), workspace 112 bytes
+			graph stage1.forward (float32[2,4], float32[4,4], float32[2,4] x2) -> (float32[2], float32[2,4]), workspace 64 bytes
+			graph stage1.backward (float32[2,4] x2, float32[4,4] x2) -> (float32[2,4] x2, float32[4,4]), workspace 64 bytes
+			graph normSquared.32768 (float32[32768]) -> (float32[1]), workspace 131104 bytes
+			device 0
+			  bank stage0 32768 elements, 2 moments
+			  resident 2 parameters, 3 gradients
+			  iteration
+			     0 feed hyper <- hyper
+			     1 feed feed:x#0 <- x[0:2]
+			     2 run 0F0 stage0.forward (feed:x#0, 2 parameters) -> (saved:act/Tanh_1#0, skip@0#0, h@1#0)
+			     3 send h@1#0 to 1 over 0>1
+			     4 send skip@0#0 to 1 over 0>1
+			     5 feed feed:x#1 <- x[2:4]
+			     6 run 0F1 stage0.forward (feed:x#1, 2 parameters) -> (saved:act/Tanh_1#1, skip@0#1, h@1#1)
+			     7 send h@1#1 to 1 over 0>1
+			     8 send skip@0#1 to 1 over 0>1
+			     9 recv gradIn:h@1#0 from 1 over 1>0
+			    10 recv gradIn:skip@0#0 from 1 over 1>0
+			    11 run 0B0 stage0.backward (feed:x#0, saved:act/Tanh_1#0, gradIn:h@1#0, gradIn:skip@0#0, 2 gradients) -> (2 gradients)
+			    12 drop (feed:x#0, saved:act/Tanh_1#0, gradIn:h@1#0, gradIn:skip@0#0)
+			    13 recv gradIn:h@1#1 from 1 over 1>0
+			    14 recv gradIn:skip@0#1 from 1 over 1>0
+			    15 run 0B1 stage0.backward (feed:x#1, saved:act/Tanh_1#1, gradIn:h@1#1, gradIn:skip@0#1, 2 gradients) -> (2 gradients)
+			    16 drop (feed:x#1, saved:act/Tanh_1#1, gradIn:h@1#1, gradIn:skip@0#1)
+			    17 run norm normSquared.32768 (sum:*) -> (normSquared)
+			    18 allReduce (normSquared) over replica0
+			    19 update stage0 (hyper, normSquared)
+			    20 fetch normSquared as normSquared from 0
+			    21 drop (normSquared, hyper)
+			device 1
+			  bank stage1 32768 elements, 2 moments
+			  resident 1 parameter, 2 gradients
+			  iteration
+			     0 feed hyper <- hyper
+			     1 feed feed:target#0 <- target[0:2]
+			     2 recv in:h@1#0 from 0 over 0>1
+			     3 recv in:skip@0#0 from 0 over 0>1
+			     4 run 1F0 stage1.forward (in:h@1#0, param:mid.weight, in:skip@0#0, feed:target#0) -> (loss@3#0, saved:loss/Sub_2#0)
+			     5 drop (feed:target#0, in:skip@0#0)
+			     6 fetch loss@3#0 as loss from 0
+			     7 drop (loss@3#0)
+			     8 run 1B0 stage1.backward (in:h@1#0, saved:loss/Sub_2#0, param:mid.weight, sum:mid.weight) -> (grad:h@1#0, grad:skip@0#0, sum:mid.weight)
+			     9 drop (in:h@1#0, saved:loss/Sub_2#0)
+			    10 send grad:h@1#0 to 0 over 1>0
+			    11 send grad:skip@0#0 to 0 over 1>0
+			    12 feed feed:target#1 <- target[2:4]
+			    13 recv in:h@1#1 from 0 over 0>1
+			    14 recv in:skip@0#1 from 0 over 0>1
+			    15 run 1F1 stage1.forward (in:h@1#1, param:mid.weight, in:skip@0#1, feed:target#1) -> (loss@3#1, saved:loss/Sub_2#1)
+			    16 drop (feed:target#1, in:skip@0#1)
+			    17 fetch loss@3#1 as loss from 2
+			    18 drop (loss@3#1)
+			    19 run 1B1 stage1.backward (in:h@1#1, saved:loss/Sub_2#1, param:mid.weight, sum:mid.weight) -> (grad:h@1#1, grad:skip@0#1, sum:mid.weight)
+			    20 drop (in:h@1#1, saved:loss/Sub_2#1)
+			    21 send grad:h@1#1 to 0 over 1>0
+			    22 send grad:skip@0#1 to 0 over 1>0
+			    23 run norm normSquared.32768 (sum:*) -> (normSquared)
+			    24 allReduce (normSquared) over replica0
+			    25 update stage1 (hyper, normSquared)
+			    26 drop (normSquared, hyper)
+			"
+		`);
+	});
+
+	it('sends a skip over every cut between its ends, and its gradient back', () => {
+		const compiled = lower([1, 2, 3], 1);
+		verifyProgram(compiled.program);
+		const moved = (device: number, op: 'send' | 'recv', to: number) =>
+			iteration(compiled, device).flatMap((i) => (i.op === op && i.peer === to ? [i.slot.replace(/^(in|gradIn):/, '')] : []));
+		expect(moved(0, 'send', 1)).toEqual(['skip@0#0']);
+		expect(moved(1, 'send', 2)).toEqual(['h@1#0', 'skip@0#0']);
+		expect(moved(2, 'send', 3)).toEqual(['h@2#0', 'skip@0#0']);
+		expect(moved(3, 'send', 2)).toEqual(['grad:h@2#0', 'grad:skip@0#0']);
+		expect(moved(2, 'send', 1)).toEqual(['grad:h@1#0', 'grad:skip@0#0']);
+		expect(moved(1, 'send', 0)).toEqual(['grad:skip@0#0']);
+		// Stage 2 does not touch the skip: what it receives is what it sends.
+		expect(compiled.program.graphs['stage2.forward']!.inputs).toHaveLength(2);
+		expect(compiled.program.devices[1]!.residents.map((r) => r.parameter)).toEqual(['*']);
+	});
+
+	it('gives every replica its share of the samples', () => {
+		const { program } = lower([2], 2, { replicas: 2 });
+		const fed = program.devices.map((d) =>
+			d.iteration.flatMap((i) => (i.op === 'feed' && i.source !== 'hyper' ? [`${i.source}[${i.from}:${i.to}]`] : [])),
+		);
+		expect(fed).toEqual([
+			['x[0:2]', 'x[2:4]'],
+			['target[0:2]', 'target[2:4]'],
+			['x[4:6]', 'x[6:8]'],
+			['target[4:6]', 'target[6:8]'],
+		]);
+		expect(program.sources.x!.shape).toEqual([8, 4]);
+		expect(program.groups).toEqual({ stage0: [0, 2], stage1: [1, 3], replica0: [0, 1], replica1: [2, 3] });
+	});
+
+	it('keeps fewer micro-batches of saved values under 1F1B than under GPipe', () => {
+		const peak = (name: string) => {
+			const { program } = lower([2], 8, { schedule: scheduleByName(name)({ stages: 2, microBatches: 8 }), hyperSize: 0 });
+			return verifyProgram(program).devices.map((d) => d.peakBytes - d.fixedBytes);
+		};
+		const [first, last] = peak('1f1b');
+		const [allFirst, allLast] = peak('gpipe');
+		expect(first).toBeLessThan(allFirst! / 2);
+		expect(last).toBeLessThan(allLast! / 3);
+	});
+
+	it('leaves gradients where they are when nothing updates them', () => {
+		const { program, graphs } = lower([2], 1, { hyperSize: 0, moments: 0 });
+		verifyProgram(program);
+		expect(program.devices.flatMap((d) => d.iteration).some((i) => i.op === 'update' || i.op === 'allReduce')).toBe(false);
+		expect([...graphs.keys()]).toEqual(['stage0.forward', 'stage0.backward', 'stage1.forward', 'stage1.backward']);
+		expect(program.sources.hyper).toBeUndefined();
+	});
+
+	it.each<[string, () => unknown, RegExp]>([
+		['cuts that do not rise', () => lower([2, 2], 1), /^cuts 2, 2: stage 1 has no layers\n {2}expected: rising numbers between 1 and 3/],
+		['a cut at the start', () => lower([0], 1), /^cuts 0: stage 0 has no layers/],
+		['a cut at the end', () => lower([4], 1), /^cuts 4: stage 1 has no layers/],
+		[
+			'a schedule of another number of stages',
+			() => lower([2], 2, { schedule: scheduleByName('gpipe')({ stages: 3, microBatches: 2 }) }),
+			/another number of stages\n {2}expected: 2 rows\n {2}found: 3/,
+		],
+		[
+			'actions it does not lower',
+			() => {
+				const weight: Action = { stage: 0, kind: 'W', micro: 0 };
+				const schedule: Schedule = [[{ stage: 0, kind: 'F', micro: 0 }, weight]];
+				return lower([], 1, { schedule });
+			},
+			/^stage 0, micro-batch 0: .*W.*\n {2}expected: F or B/,
+		],
+	])('refuses %s', (_, make, message) => {
+		expect(make).toThrow(message);
+	});
+
+	it('refuses to cut between layers that share a parameter', () => {
+		const shared = layer('again', (ctx, live) => live.set('h', ctx.g.mul(live.get('h'), ctx.param('gain', [4], { kind: 'ones' }))));
+		const tied: Chain = {
+			...chain,
+			layers: [...chain.layers.slice(0, 2), { ...shared, path: 'tied' }, { ...shared, path: 'tied', name: 'more' }, chain.layers[3]!],
+		};
+		const lowerTied = (cuts: readonly number[]) =>
+			lowerTraining(traceChain(tied, 2), {
+				cuts,
+				replicas: 1,
+				microBatches: 1,
+				microBatchSize: 2,
+				schedule: scheduleByName('gpipe')({ stages: cuts.length + 1, microBatches: 1 }),
+				moments: 0,
+				hyperSize: 0,
+			});
+		verifyProgram(lowerTied([2]).program);
+		expect(() => lowerTied([3])).toThrow(/^tied\.gain: stages 0 and 1 share a parameter/);
+	});
+
+	it('lowers chains that the verifier accepts, for every cut and schedule', () => {
+		for (const tested of [mixedChain, longChain]) {
+			const { length } = tested.layers;
+			for (let a = 1; a < length; a++) {
+				for (let b = a + 1; b <= length; b++) {
+					const cuts = b < length ? [a, b] : [a];
+					for (const name of ['gpipe', '1f1b']) {
+						const stages = cuts.length + 1;
+						const { program } = lowerTraining(traceChain(tested, 1), {
+							cuts,
+							replicas: 2,
+							microBatches: 3,
+							microBatchSize: 1,
+							schedule: scheduleByName(name)({ stages, microBatches: 3 }),
+							moments: 2,
+							hyperSize: adamwHyperSize,
+						});
+						verifyProgram(program);
+					}
+				}
+			}
+		}
+	});
+});
+
+describe('lowerForward', () => {
+	it('gives every device its share and fetches the outputs under their names', () => {
+		const { program } = lowerForward(traceChain(chain, 2), { devices: 2, microBatchSize: 2 });
+		verifyProgram(program);
+		expect(program.devices.map((d) => d.iteration.flatMap((i) => (i.op === 'fetch' ? [`${i.name} from ${i.from}`] : [])))).toEqual([
+			['loss from 0'],
+			['loss from 2'],
+		]);
+		expect(program.sources.x!.shape).toEqual([4, 4]);
+	});
+});
+
+describe('stageRanges', () => {
+	it('is the ranges between the cuts', () => {
+		expect(stageRanges(5, [])).toEqual([[0, 5]]);
+		expect(stageRanges(5, [1, 4])).toEqual([
+			[0, 1],
+			[1, 4],
+			[4, 5],
+		]);
+	});
+});
+
+describe('peakBytes', () => {
+	it('counts inner values from where they are made to their last use', () => {
+		const g = createBuilder('peak');
+		const x = g.input('x', 'float32', [10]);
+		const a = g.exp(x);
+		const b = g.neg(a);
+		const c = g.add(a, b);
+		const d = g.abs(c);
+		const graph = g.finish([g.sqrt(d)]);
+		// While c is made, a and b are there too; inputs and outputs are not counted.
+		expect(peakBytes(graph)).toBe(3 * 40);
+		expect(signatureOf(graph)).toEqual({
+			inputs: [{ dtype: 'float32', shape: [10] }],
+			outputs: [{ dtype: 'float32', shape: [10] }],
+			workspaceBytes: 120,
+		});
+	});
+
+	it('frees what nobody reads at once', () => {
+		const g = createBuilder('unread');
+		const x = g.input('x', 'float32', [10]);
+		g.exp(x);
+		g.exp(x);
+		expect(peakBytes(g.finish([g.neg(x)]))).toBe(40);
+	});
+});
+
+describe('layoutBank', () => {
+	it('starts parameters at multiples of 64 bytes and pads to whole chunks', () => {
+		const parameter = (name: string, ...shape: number[]) => ({ name, shape, init: { kind: 'zeros' }, trained: true }) as const;
+		const { size, parameters } = layoutBank('b', [parameter('a', 3), parameter('b', 4, 5), parameter('c')]);
+		expect(parameters.map((p) => p.offset)).toEqual([0, 16, 48]);
+		expect(size).toBe(bankChunk);
+		expect(layoutBank('b', []).size).toBe(bankChunk);
+		expect(layoutBank('b', [parameter('a', bankChunk), parameter('b', 1)]).size).toBe(2 * bankChunk);
+	});
+});
