@@ -104,7 +104,7 @@ async function predict(
 	const out = new Float32Array(x.length);
 	for (let from = 0; from < labels.length; from += batch) {
 		const count = Math.min(batch, labels.length - from);
-		const sample = new Float32Array(new SharedArrayBuffer(batch * size * 4));
+		const sample = new Float32Array(batch * size);
 		sample.set(x.subarray(from * size, (from + count) * size));
 		const feeds: Record<string, Tensor> = {
 			[denoiser.sample]: { dtype: 'float32', shape: [batch, ...shape], data: sample },

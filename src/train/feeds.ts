@@ -18,12 +18,24 @@ export interface Process {
 	readonly shift: number;
 }
 
-/** Makes the feeds of a step from its batch. */
+/** Makes the feeds of a step from its batch. They live in memory that the third step after takes over. */
 export type FeedMaker = (batch: Batch) => Record<string, Tensor>;
 
-/** Floats in shared memory, so that devices read them in place. */
-function floats(shape: readonly number[]): Tensor<'float32'> {
-	return { dtype: 'float32', shape, data: new Float32Array(new SharedArrayBuffer(Math.max(4, sizeOf(shape) * 4)), 0, sizeOf(shape)) };
+/**
+ * Shared memory that devices read in place, taken in turns: while one set of buffers is being trained on, the next is being filled.
+ * (Fresh buffers every step would grow the process, since each device thread's collector frees them late.)
+ */
+function sharedBuffers(turns: number): (key: string, step: number, bytes: number) => SharedArrayBuffer {
+	const buffers = new Map<string, SharedArrayBuffer>();
+	return (key, step, bytes) => {
+		const name = `${key}#${step % turns}`;
+		let buffer = buffers.get(name);
+		if (!buffer || buffer.byteLength < bytes) {
+			buffer = new SharedArrayBuffer(Math.max(8, bytes));
+			buffers.set(name, buffer);
+		}
+		return buffer;
+	};
 }
 
 /**
@@ -32,6 +44,7 @@ function floats(shape: readonly number[]): Tensor<'float32'> {
  */
 export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, predictionType, shift }: Process): FeedMaker {
 	const { seed, objective } = config;
+	const memory = sharedBuffers(3);
 	const streams = {
 		noise: randomStream(seed, 'train.noise'),
 		offset: randomStream(seed, 'train.noise_offset'),
@@ -62,9 +75,14 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 				found: `${images.length} values in a batch`,
 			});
 		}
-		const x0 = floats([count, ...sampleShape]);
+		const floats = (key: string, shape: readonly number[]): Tensor<'float32'> => ({
+			dtype: 'float32',
+			shape,
+			data: new Float32Array(memory(key, step, sizeOf(shape) * 4), 0, sizeOf(shape)),
+		});
+		const x0 = floats('x0', [count, ...sampleShape]);
 		x0.data.set(images);
-		const noise = floats([count, ...sampleShape]);
+		const noise = floats('noise', [count, ...sampleShape]);
 		streams.noise.normals(noise.data, step);
 		if (objective.noise_offset > 0) {
 			for (let p = 0; p < noise.data.length / plane; p++) {
@@ -73,8 +91,9 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 			}
 		}
 		const drawn = timesteps(step, count);
-		const vector = () => floats([count]);
-		const [timestep, signal, spread, targetX0, targetNoise, weight] = [vector(), vector(), vector(), vector(), vector(), vector()];
+		const vector = (key: string) => floats(key, [count]);
+		const [timestep, signal, spread] = [vector('timestep'), vector('signal'), vector('spread')];
+		const [targetX0, targetNoise, weight] = [vector('target_x0'), vector('target_noise'), vector('loss_weight')];
 		for (let i = 0; i < count; i++) {
 			const t = drawn[i]!;
 			const level = process.level(t);
@@ -98,7 +117,7 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 		};
 		if (denoiser.labels) {
 			const { input, none } = denoiser.labels;
-			const data = new BigInt64Array(new SharedArrayBuffer(count * 8));
+			const data = new BigInt64Array(memory('labels', step, count * 8), 0, count);
 			for (let i = 0; i < count; i++) {
 				const dropped = streams.label.uniform(step, i) < objective.label_dropout;
 				const label = labels[i]!;

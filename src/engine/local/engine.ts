@@ -10,7 +10,8 @@ import type { Compiled } from '../../program/lower.ts';
 import type { Span, Timeline } from '../../program/timeline.ts';
 import type { BankId, DeviceId, Program } from '../../program/types.ts';
 import { instructionText } from './device.ts';
-import { createEnvironment, type Environment, releaseValue } from './native.ts';
+import { addressOf, createEnvironment, type Environment, releaseValue } from './native.ts';
+import { adviseLargePages, reserveArena } from './pages.ts';
 import type { BankMemory, DeviceSetup, Fetched, FromDevice, GraphModel, SharedTensor, ToDevice } from './protocol.ts';
 import { createChannel, createControl, createMeeting, drain, stop } from './shared.ts';
 
@@ -93,6 +94,7 @@ export async function createLocalEngine(
 	const models = new Map([...graphs].map(([id, graph]) => [id as string, modelOf(graph)]));
 	const update = options.update && modelOf(options.update);
 	const shared = sharedEnvironment();
+	if (process.env.RESERVE) reserveArena(shared, Number(process.env.RESERVE));
 
 	let failure: DiffusionPipeError | undefined;
 	let closed: Promise<void> | undefined;
@@ -203,6 +205,20 @@ export async function createLocalEngine(
 
 	await all<'ready'>(program.devices.map((_, k) => ask<'ready'>(k)));
 	let busy = false;
+	const staging = new Map<string, SharedArrayBuffer>();
+	/** Host memory is copied to a buffer kept per source: the run before has ended, so nobody reads it any more. */
+	const toShared = (t: Feed, source: string): SharedTensor => {
+		if ('buffer' in t) return t;
+		const { dtype, shape, data } = t;
+		if (data.buffer instanceof SharedArrayBuffer && data.byteOffset === 0) return { dtype, shape, buffer: data.buffer };
+		let buffer = staging.get(source);
+		if (!buffer || buffer.byteLength < data.byteLength) {
+			buffer = new SharedArrayBuffer(Math.max(data.byteLength, 8));
+			staging.set(source, buffer);
+		}
+		new Uint8Array(buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+		return { dtype, shape, buffer };
+	};
 	return {
 		program,
 		async run(section, feeds, { trace = false } = {}) {
@@ -212,7 +228,7 @@ export async function createLocalEngine(
 			busy = true;
 			try {
 				checkFeeds(program, section, feeds);
-				const sent = Object.fromEntries(Object.entries(feeds).map(([name, t]) => [name, toShared(t)]));
+				const sent = Object.fromEntries(Object.entries(feeds).map(([name, t]) => [name, toShared(t, name)]));
 				const answers = program.devices.map((_, k) => ask<'done'>(k));
 				const message: ToDevice = { kind: 'run', section, feeds: sent, trace };
 				for (const w of workers) w.postMessage(message);
@@ -240,7 +256,11 @@ export async function createLocalEngine(
 }
 
 function allocate(size: number, moments: number, gradient: boolean): BankMemory {
-	const make = () => new SharedArrayBuffer(size * 4);
+	const make = () => {
+		const buffer = new SharedArrayBuffer(size * 4);
+		if (process.env.BANKS) adviseLargePages(addressOf(new Uint8Array(buffer)), buffer.byteLength);
+		return buffer;
+	};
 	return { parameter: make(), gradient: gradient ? make() : undefined, moments: Array.from({ length: moments }, make) };
 }
 
@@ -252,15 +272,6 @@ function channelCapacities(program: Program): [string, number][] {
 			if (i.op === 'send') counts.set(i.channel, (counts.get(i.channel) ?? 0) + 1);
 	}
 	return [...counts].map(([id, n]) => [id, 2 * n]);
-}
-
-function toShared(t: Feed): SharedTensor {
-	if ('buffer' in t) return t;
-	const { dtype, shape, data } = t;
-	if (data.buffer instanceof SharedArrayBuffer && data.byteOffset === 0) return { dtype, shape, buffer: data.buffer };
-	const buffer = new SharedArrayBuffer(Math.max(data.byteLength, 1));
-	new Uint8Array(buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-	return { dtype, shape, buffer };
 }
 
 function checkFeeds(program: Program, section: 'prologue' | 'iteration' | 'epilogue', feeds: Readonly<Record<string, Feed>>): void {
