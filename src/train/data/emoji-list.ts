@@ -8,8 +8,8 @@ import { fileError } from '../../io/file-error.ts';
 import { readJson } from '../../io/json-file.ts';
 import { packageFolder } from './package-file.ts';
 
-/** Who drew it: flat, or shaded. */
-export type EmojiStyle = 'twitter' | 'fluent';
+/** Who drew it: two flat styles, and a shaded one. */
+export type EmojiStyle = 'twitter' | 'fluent' | 'google';
 
 /** One image of an emoji. */
 export interface Emoji {
@@ -45,6 +45,21 @@ export interface EmojiList {
 	readonly missing: readonly Pick<Emoji, 'title' | 'skin' | 'style'>[];
 }
 
+/** A package with the pictures of a style. */
+interface Drawings {
+	readonly package: string;
+	readonly version: string;
+	/** Folder of the pictures in the package. */
+	readonly folder: string;
+	readonly ending: string;
+}
+
+const drawings: Readonly<Record<EmojiStyle, Drawings>> = {
+	twitter: { package: 'emoji-datasource-twitter', version: '16.0.0', folder: join('img', 'twitter', '64'), ending: '.png' },
+	fluent: { package: '@lobehub/fluent-emoji-3d', version: '1.1.0', folder: 'assets', ending: '.webp' },
+	google: { package: 'emoji-datasource-google', version: '16.0.0', folder: join('img', 'google', '64'), ending: '.png' },
+};
+
 const codes = { unified: v.string(), non_qualified: v.nullable(v.string()) };
 const entrySchema = v.object({
 	...codes,
@@ -69,14 +84,13 @@ const skinTones: Readonly<Record<string, string>> = {
  * @throws DiffusionPipeError when a package is missing or damaged, or a category does not exist
  */
 export async function listEmoji({ styles, categories, flags, skins }: EmojiSelection): Promise<EmojiList> {
-	const twitter = packageFolder('emoji-datasource-twitter', '16.0.0');
-	const entries = await readEntries(join(twitter, 'emoji.json'));
+	const folderOf = (style: EmojiStyle) => packageFolder(drawings[style].package, drawings[style].version);
+	const entries = await readEntries(join(folderOf('twitter'), 'emoji.json'));
 	const classes = chooseCategories(entries, categories, flags);
 	const emoji: Emoji[] = [];
 	const missing: Pick<Emoji, 'title' | 'skin' | 'style'>[] = [];
 	for (const style of styles) {
-		const folder =
-			style === 'twitter' ? join(twitter, 'img', 'twitter', '64') : join(packageFolder('@lobehub/fluent-emoji-3d', '1.1.0'), 'assets');
+		const folder = join(folderOf(style), drawings[style].folder);
 		const files = await fileNames(folder);
 		for (const entry of entries) {
 			if (!classes.includes(entry.category)) continue;
@@ -86,7 +100,7 @@ export async function listEmoji({ styles, categories, flags, skins }: EmojiSelec
 			const variants: [string, Codes][] = [['', entry], ...(skins ? Object.entries(entry.skin_variations) : [])];
 			for (const [tones, code] of variants) {
 				const skin = skinName(tones);
-				const file = fileOf(code, style === 'twitter' ? '.png' : '.webp', files);
+				const file = fileOf(code, drawings[style].ending, files);
 				if (file === undefined) missing.push({ title, skin, style });
 				else {
 					const name = `${style}/${code.unified.toLowerCase()}`;

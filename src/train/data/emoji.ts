@@ -1,6 +1,6 @@
 /**
- * @file Captioned emoji in two styles: the flat drawings of `emoji-datasource-twitter` and the shaded ones of `@lobehub/fluent-emoji-3d`, joined by
- * code point.
+ * @file Captioned emoji in three styles: the flat drawings of `emoji-datasource-twitter` and `emoji-datasource-google`, and the shaded ones of
+ * `@lobehub/fluent-emoji-3d`, joined by code point.
  */
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
@@ -14,9 +14,12 @@ import type { DataSet } from './types.ts';
 /** Options of the `emoji` data set. */
 export const emojiOptions = v.strictObject({
 	type: v.literal('emoji'),
-	/** `twitter` is flat, `fluent` shaded; `both` has every emoji once in each style that draws it. */
-	style: v.optional(v.picklist(['twitter', 'fluent', 'both']), 'twitter'),
-	/** One emoji in ten, chosen by its code point and so the same in both styles and all skin tones, is held out. */
+	/**
+	 * `twitter` is flat, `fluent` shaded; `both` has every emoji once in each of these two that draws it. `google` is flat too, by another hand: for
+	 * evaluation on a style never trained on.
+	 */
+	style: v.optional(v.picklist(['twitter', 'fluent', 'both', 'google']), 'twitter'),
+	/** One emoji in ten, chosen by its code point and so the same in all styles and skin tones, is held out. */
 	split,
 	/** Height and width in pixels. */
 	size: v.optional(pixels, 32),
@@ -38,6 +41,9 @@ const licences: Record<EmojiStyle, string> = {
 	fluent:
 		'Fluent Emoji: (c) Microsoft Corporation, MIT; files from the npm package @lobehub/fluent-emoji-3d, (c) LobeHub, MIT; ' +
 		'names from the npm package emoji-datasource-twitter, (c) Cal Henderson, MIT',
+	google:
+		'Noto Emoji: (c) Google LLC, Apache License 2.0 (https://www.apache.org/licenses/LICENSE-2.0); files from the npm package ' +
+		'emoji-datasource-google and names from emoji-datasource-twitter, (c) Cal Henderson, MIT',
 };
 
 /**

@@ -59,6 +59,22 @@ test('a lemon is yellow on white, in both styles, and says so', async () => {
 	}
 });
 
+test('a third style for evaluation: other pictures of the same emoji, under the same captions and split', async () => {
+	const google = await emojiCounts({ type: 'emoji', style: 'google' });
+	expect(google).toMatchObject({ images: 1911 - 270 - 5, missing: [] });
+	const set = await openEmoji({ type: 'emoji', style: 'google', split: 'all', size: 16, categories: ['Food & Drink'] });
+	expect(set.licence).toMatch(/Noto Emoji.*Google.*Apache/);
+	const lemon = (await find(set, 'google/1f34b'))!;
+	expect(lemon.caption).toBe('lemon');
+	const flat = (await find(await openEmoji({ type: 'emoji', split: 'all', size: 16, categories: ['Food & Drink'] }), 'twitter/1f34b'))!;
+	expect(lemon.image).not.toEqual(flat.image);
+	const held = async (style: 'google' | 'twitter') =>
+		(await listEmoji({ styles: [style], categories: undefined, flags: false, skins: false })).emoji
+			.filter((e) => e.heldOut)
+			.map((e) => e.base);
+	expect(await held('google')).toEqual(await held('twitter'));
+});
+
 test('skin tones are named, and part of the caption', async () => {
 	const { emoji } = await listEmoji({ styles: ['twitter'], categories: ['People & Body'], flags: false, skins: true });
 	const waving = emoji.filter(({ title }) => title === 'waving hand sign').map(({ skin }) => skin);
