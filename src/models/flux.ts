@@ -64,7 +64,7 @@ export function readFluxConfig(raw: unknown, place = 'FluxTransformer2DModel'): 
 /** What a config leaves open. `height` and `width` are the latent's rows and columns (default 128), packed two by two into tokens. */
 export interface FluxOptions extends SizeOptions {
 	/** Text tokens of T5; 512 for Flux.1-dev (default), 256 for schnell. */
-	readonly textTokens?: number;
+	readonly tokens?: number;
 }
 
 /**
@@ -74,7 +74,7 @@ export interface FluxOptions extends SizeOptions {
  */
 export function fluxChain(config: FluxConfig, chainOptions: FluxOptions = {}): Chain {
 	const { num_attention_heads: heads, in_channels, axes_dims_rope: axes, joint_attention_dim, num_single_layers } = config;
-	const { textTokens = 512 } = chainOptions;
+	const { tokens: textTokens = 512 } = chainOptions;
 	const width = heads * config.attention_head_dim;
 	const grid = latentGrid(128, 2, chainOptions, 'FluxTransformer2DModel');
 	const tokens = grid.rows * grid.columns;

@@ -86,8 +86,8 @@ export function readPixArtConfig(raw: unknown, place = 'PixArtTransformer2DModel
 /** What a config leaves open. */
 export interface PixArtOptions extends SizeOptions {
 	/** Text tokens; 120 in PixArt-alpha (default), 300 in PixArt-Sigma. */
-	readonly textTokens?: number;
-	/** Adds the input encoder_attention_mask, 1 for the text tokens to look at, 0 for padding. */
+	readonly tokens?: number;
+	/** Adds the input encoder_attention_mask (int64), 1 for the text tokens to look at, 0 for padding. */
 	readonly encoderAttentionMask?: boolean;
 }
 
@@ -104,7 +104,7 @@ export function usesSizeConditions({ use_additional_conditions, sample_size }: P
  */
 export function pixartChain(config: PixArtConfig, chainOptions: PixArtOptions = {}): Chain {
 	const { num_attention_heads: heads, in_channels, patch_size: P, sample_size } = config;
-	const { textTokens = 120, encoderAttentionMask = false } = chainOptions;
+	const { tokens: textTokens = 120, encoderAttentionMask = false } = chainOptions;
 	const width = heads * config.attention_head_dim;
 	const outChannels = config.out_channels ?? in_channels;
 	const grid = latentGrid(sample_size, P, chainOptions, 'PixArtTransformer2DModel');
@@ -187,7 +187,7 @@ export function pixartChain(config: PixArtConfig, chainOptions: PixArtOptions = 
 			hidden_states: { dtype: 'float32', shape: [in_channels, grid.height, grid.width] },
 			encoder_hidden_states: text,
 			timestep: { dtype: 'float32', shape: [] },
-			...(encoderAttentionMask ? { encoder_attention_mask: { dtype: 'float32', shape: [textTokens] } } : {}),
+			...(encoderAttentionMask ? { encoder_attention_mask: { dtype: 'int64', shape: [textTokens] } } : {}),
 			...(sized ? { resolution: { dtype: 'float32', shape: [2] }, aspect_ratio: { dtype: 'float32', shape: [1] } } : {}),
 		},
 		layers: [embed, condition, ...(config.caption_channels === null ? [] : [captions]), ...blocks, out],
@@ -207,7 +207,7 @@ function sizeEmbedding(ctx: LayerContext, resolution_B2: Value, ratio_B1: Value,
 	return g.concat([part('resolution_embedder', resolution_B2), part('aspect_ratio_embedder', ratio_B1)], 1);
 }
 
-/** A mask [B, L] of ones and zeros as what is added to scores: [B, 1, 1, L]. */
+/** A mask [B, L] of ones and zeros (int64) as what is added to scores: [B, 1, 1, L]. */
 function maskBias(g: GraphBuilder, mask_BL: Value): Value {
-	return g.unsqueeze(g.mul(g.sub(1, mask_BL), -10000), [1, 2]);
+	return g.unsqueeze(g.mul(g.sub(1, g.cast(mask_BL, 'float32')), -10000), [1, 2]);
 }

@@ -64,7 +64,7 @@ export function readSD3Config(raw: unknown, place = 'SD3Transformer2DModel'): SD
 /** What a config leaves open. */
 export interface SD3Options extends SizeOptions {
 	/** Text tokens of the encoders together; 77 of CLIP and 256 of T5 (default 333) as pipelines have it. */
-	readonly textTokens?: number;
+	readonly tokens?: number;
 }
 
 /**
@@ -126,7 +126,7 @@ export function sd3Chain(config: SD3Config, chainOptions: SD3Options = {}): Chai
 		name: 'SD3Transformer2DModel',
 		inputs: {
 			hidden_states: { dtype: 'float32', shape: [in_channels, grid.height, grid.width] },
-			encoder_hidden_states: { dtype: 'float32', shape: [chainOptions.textTokens ?? 333, joint_attention_dim] },
+			encoder_hidden_states: { dtype: 'float32', shape: [chainOptions.tokens ?? 333, joint_attention_dim] },
 			pooled_projections: { dtype: 'float32', shape: [config.pooled_projection_dim] },
 			timestep: { dtype: 'float32', shape: [] },
 		},

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { describe, it } from 'vitest';
 import { type Tensor, tensor } from '../../src/core/tensor.ts';
 import { fluxChain, readFluxConfig } from '../../src/models/flux.ts';
 import { checkOutputs, checkTraining } from '../helpers/fixture.ts';
@@ -15,7 +15,7 @@ function perSample(ids: Tensor, batch: number): Tensor {
 const run = {
 	folder: 'flux',
 	weights: 'diffusion_pytorch_model.safetensors',
-	chain: fluxChain(readFluxConfig(raw), { height: 16, width: 16, textTokens: 6 }),
+	chain: fluxChain(readFluxConfig(raw), { height: 16, width: 16, tokens: 6 }),
 	output: 'sample',
 	inputs: (io: ReadonlyMap<string, Tensor>) => ({
 		hidden_states: io.get('in.hidden_states')!,

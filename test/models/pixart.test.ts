@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { describe, it } from 'vitest';
 import { type Tensor, tensor, toNumbers } from '../../src/core/tensor.ts';
 import { pixartChain, readPixArtConfig } from '../../src/models/pixart.ts';
 import { checkOutputs, checkTraining } from '../helpers/fixture.ts';
@@ -8,7 +8,7 @@ const raw = JSON.parse(readFileSync(new URL('../fixtures/pixart/config.json', im
 const run = {
 	folder: 'pixart',
 	weights: 'diffusion_pytorch_model.safetensors',
-	chain: pixartChain(readPixArtConfig(raw), { textTokens: 5 }),
+	chain: pixartChain(readPixArtConfig(raw), { tokens: 5 }),
 	output: 'sample',
 	inputs: (io: ReadonlyMap<string, Tensor>) => {
 		const timestep = io.get('in.timestep')!;

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { describe, it } from 'vitest';
 import type { Tensor } from '../../src/core/tensor.ts';
 import { readSD3Config, sd3Chain } from '../../src/models/sd3.ts';
 import { checkOutputs, checkTraining } from '../helpers/fixture.ts';
@@ -8,7 +8,7 @@ const raw = JSON.parse(readFileSync(new URL('../fixtures/sd3/config.json', impor
 const run = {
 	folder: 'sd3',
 	weights: 'diffusion_pytorch_model.safetensors',
-	chain: sd3Chain(readSD3Config(raw), { textTokens: 6 }),
+	chain: sd3Chain(readSD3Config(raw), { tokens: 6 }),
 	output: 'sample',
 	inputs: (io: ReadonlyMap<string, Tensor>) => ({
 		hidden_states: io.get('in.hidden_states')!,
