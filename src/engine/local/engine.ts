@@ -206,12 +206,13 @@ export async function createLocalEngine(
 	await all<'ready'>(program.devices.map((_, k) => ask<'ready'>(k)));
 	let busy = false;
 	const staging = new Map<string, SharedArrayBuffer>();
-	/** Host memory is copied to a buffer kept per source: the run before has ended, so nobody reads it any more. */
+	const transient = transientSources(program);
+	/** Host memory is copied to a buffer kept per source, where the run before has surely let go of it; to a new one otherwise. */
 	const toShared = (t: Feed, source: string): SharedTensor => {
 		if ('buffer' in t) return t;
 		const { dtype, shape, data } = t;
 		if (data.buffer instanceof SharedArrayBuffer && data.byteOffset === 0) return { dtype, shape, buffer: data.buffer };
-		let buffer = staging.get(source);
+		let buffer = transient.has(source) ? staging.get(source) : undefined;
 		if (!buffer || buffer.byteLength < data.byteLength) {
 			buffer = new SharedArrayBuffer(Math.max(data.byteLength, 8));
 			staging.set(source, buffer);
@@ -272,6 +273,17 @@ function channelCapacities(program: Program): [string, number][] {
 			if (i.op === 'send') counts.set(i.channel, (counts.get(i.channel) ?? 0) + 1);
 	}
 	return [...counts].map(([id, n]) => [id, 2 * n]);
+}
+
+/** Sources whose every fed slot is dropped in the section that feeds it: their memory is free again when the section ends. */
+function transientSources(program: Program): Set<string> {
+	const sections = program.devices.flatMap((d) => [d.prologue, d.iteration, d.epilogue]);
+	const kept = sections.flatMap((section) => {
+		const dropped = new Set(section.flatMap((i) => (i.op === 'drop' ? i.slots : [])));
+		return section.flatMap((i) => (i.op === 'feed' && !dropped.has(i.slot) ? [i.source] : []));
+	});
+	const all = sections.flatMap((section) => section.flatMap((i) => (i.op === 'feed' ? [i.source] : [])));
+	return new Set(all.filter((source) => !kept.includes(source)));
 }
 
 function checkFeeds(program: Program, section: 'prologue' | 'iteration' | 'epilogue', feeds: Readonly<Record<string, Feed>>): void {
