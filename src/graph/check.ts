@@ -43,6 +43,9 @@ export function checkGraph(graph: Graph, after: string): Graph {
 				fail(`output ${name} is filed as ${describe(value)}, inferred ${describe(types[i]!)}`, at);
 		});
 	});
-	for (const name of graph.outputs) if (!defined.has(name)) fail(`output ${name} is not defined`, 'outputs');
+	graph.outputs.forEach((name, i) => {
+		if (!defined.has(name)) fail(`output ${name} is not defined`, 'outputs');
+		if (graph.outputs.indexOf(name) !== i) fail(`output ${name} is listed twice`, 'outputs');
+	});
 	return graph;
 }

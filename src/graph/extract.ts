@@ -46,7 +46,8 @@ function renameGiven(node: Node, given: ReadonlySet<ValueName>, values: Map<Valu
 	if (!node.outputs.some((o) => given.has(o))) return node;
 	const outputs = node.outputs.map((o) => {
 		if (!given.has(o)) return o;
-		const shadow = `${o}/again` as ValueName;
+		let shadow = `${o}/again` as ValueName;
+		while (graph.values.has(shadow)) shadow = `${shadow}/again` as ValueName;
 		values.set(shadow, { ...graph.values.get(o)!, name: shadow });
 		return shadow;
 	});

@@ -43,7 +43,7 @@ export function minimumCut(count: number, edges: readonly FlowEdge[], source: nu
 		let v = source;
 		for (;;) {
 			if (v === sink) {
-				const amount = Math.min(...path.map((e) => rest[e]!));
+				const amount = path.reduce((least, e) => Math.min(least, rest[e]!), Number.POSITIVE_INFINITY);
 				for (const e of path) {
 					rest[e]! -= amount;
 					rest[e ^ 1]! += amount;
