@@ -16,6 +16,7 @@ export interface Console {
 	readonly printStyle: Style;
 }
 
+/** Where a command writes: results to stdout, notes to stderr, as the global options say. */
 export function createConsole({ json, quiet }: Pick<GlobalValues, 'json' | 'quiet'>, { stdout, stderr, env }: Context): Console {
 	return {
 		note(line) {

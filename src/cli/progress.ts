@@ -27,6 +27,7 @@ const redrawMs = 100;
 /** Weight of the past in the loss shown; it looks back over about 20 steps. */
 const smoothing = 0.95;
 
+/** A progress line over `output`. */
 export function createProgress({ output, isTTY, style, now, intervalMs = 10_000 }: ProgressOptions): Progress {
 	let open = false;
 	let lastShown = Number.NEGATIVE_INFINITY;

@@ -17,6 +17,7 @@ export interface RunFolder {
 	readonly traces: string;
 }
 
+/** Where everything of the run in folder `root` lies. Nothing is read or made. */
 export function runFolder(root: string): RunFolder {
 	return {
 		root,

@@ -24,6 +24,7 @@ export async function checkFolder({ cwd }: Context): Promise<Finding> {
 /** A run with a few checkpoints of a small model takes less. */
 const littleSpace = 1e9;
 
+/** Free space where the command runs. */
 export async function checkDisk({ cwd }: Context): Promise<Finding> {
 	const { bavail, bsize } = await statfs(cwd);
 	const free = bavail * bsize;

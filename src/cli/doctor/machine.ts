@@ -37,6 +37,7 @@ export function checkCores(): Finding {
 /** Below this, small models train but larger ones will not. */
 const littleMemory = 2e9;
 
+/** Memory of the machine, or of the container it is limited to. */
 export function checkMemory(): Finding {
 	const limit = process.constrainedMemory?.() ?? 0;
 	// Without a limit Node gives 0 or a number beyond any memory.

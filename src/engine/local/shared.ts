@@ -12,6 +12,7 @@ export class Stopped extends Error {
 /** One word: 0 running, 1 stopped. */
 export type Control = Int32Array;
 
+/** The flag of one engine, down. */
 export function createControl(): Control {
 	return new Int32Array(new SharedArrayBuffer(4));
 }
@@ -41,6 +42,7 @@ export interface Channel {
 	readonly ring: BigUint64Array;
 }
 
+/** An empty channel for at most `capacity` values at a time. */
 export function createChannel(capacity: number): Channel {
 	return { counters: new Int32Array(new SharedArrayBuffer(8)), ring: new BigUint64Array(new SharedArrayBuffer(8 * capacity)) };
 }
@@ -86,6 +88,7 @@ export interface Meeting {
 	readonly lengths: Float64Array;
 }
 
+/** A meeting of `members` threads that nobody has come to. */
 export function createMeeting(members: number): Meeting {
 	return {
 		members,

@@ -15,6 +15,7 @@ export interface DeviceRecord {
 	carried: ReadonlySet<SlotId>;
 }
 
+/** The record of a device before its first instruction. */
 export function startRecord(slots: DeviceSlots): DeviceRecord {
 	return { slots, types: { prologue: [], iteration: [], epilogue: [] }, peakBytes: slots.fixedBytes, carried: new Set() };
 }
