@@ -15,16 +15,23 @@ export interface BankLayout {
 	readonly bank: BankId;
 	/** Elements, padded to whole chunks; the padding stays zero. */
 	readonly size: number;
+	/** Elements in front that are trained, in whole chunks: buffers lie behind, where no optimiser step reaches (weight decay would change them). */
+	readonly trained: number;
 	readonly parameters: readonly LaidParameter[];
 }
 
-/** Lays parameters one after another, each from a multiple of 16 elements (64 bytes). */
+/** Lays trained parameters and then buffers one after another, each from a multiple of 16 elements (64 bytes). */
 export function layoutBank(name: string, parameters: readonly Parameter[]): BankLayout {
+	const chunks = (elements: number) => Math.ceil(elements / bankChunk) * bankChunk;
 	let offset = 0;
-	const laid = parameters.map((p) => {
+	const lay = (p: Parameter): LaidParameter => {
 		const at = offset;
 		offset += Math.ceil(sizeOf(p.shape) / 16) * 16;
 		return { ...p, offset: at };
-	});
-	return { bank: bankId(name), size: Math.ceil(Math.max(offset, 1) / bankChunk) * bankChunk, parameters: laid };
+	};
+	const weights = parameters.filter((p) => p.trained).map(lay);
+	const trained = chunks(offset);
+	offset = trained;
+	const buffers = parameters.filter((p) => !p.trained).map(lay);
+	return { bank: bankId(name), size: chunks(Math.max(offset, 1)), trained, parameters: [...weights, ...buffers] };
 }

@@ -4,7 +4,7 @@ import { byteSize, type TypeShape } from '../core/tensor.ts';
 import { simplify } from '../graph/passes/index.ts';
 import type { Recompute } from '../graph/saved.ts';
 import { type Graph, type ValueName, valueNamed } from '../graph/types.ts';
-import { type ChainTrace, liveAt, stageGraph } from '../nn/chain.ts';
+import { type ChainTrace, liveAt, type StageGraph, stageGraph } from '../nn/chain.ts';
 import type { Schedule } from '../plan/schedules/types.ts';
 import { type BankLayout, layoutBank } from './layout.ts';
 import { normSquaredGraph, type TrainingStage, trainingStage } from './stage.ts';
@@ -176,75 +176,131 @@ const flatSlot = slotId('sum:*');
 
 /** Residents of a bank: each parameter, and for training each gradient and the flat gradient buffer. */
 export function bankResidents({ bank, size, parameters }: BankLayout, training: boolean): Resident[] {
-	const each = parameters.flatMap(({ name, shape, offset }): Resident[] => [
+	const each = parameters.flatMap(({ name, shape, offset, trained }): Resident[] => [
 		{ slot: parameterSlot(name), dtype: 'float32', shape, bank, role: 'parameter', parameter: name, offset },
-		...(training ? [{ slot: gradientSlot(name), dtype: 'float32', shape, bank, role: 'gradient', parameter: name, offset } as const] : []),
+		...(training && trained
+			? [{ slot: gradientSlot(name), dtype: 'float32', shape, bank, role: 'gradient', parameter: name, offset } as const]
+			: []),
 	]);
 	return training
 		? [...each, { slot: flatSlot, dtype: 'float32', shape: [size], bank, role: 'gradient', parameter: '*', offset: 0 }]
 		: each;
 }
 
-/** How a forward-only program is laid out: `devices` whole copies of the chain, each on its share of the batch. */
+/** How a forward-only program is laid out: copies of the chain, each on its share of the batch and on one device per stage. */
 export interface ForwardLayout {
+	/** Devices in all: copies times stages. Copy c's stage s runs on device c * stages + s. */
 	readonly devices: number;
-	/** Samples of one run on one device. */
+	/** Samples of one run of a graph. */
 	readonly microBatchSize: number;
+	/** First layer of each stage but the first. Default: one stage. */
+	readonly cuts?: readonly number[];
+	/** Micro-batches that follow each other through the stages of a copy. Default 1. */
+	readonly microBatches?: number;
 }
 
-/** Compiles the forward pass of `trace` for sampling: every device fetches its share of the chain's outputs. */
-export function lowerForward(trace: ChainTrace, { devices, microBatchSize }: ForwardLayout): Compiled {
-	const stage = stageGraph(trace, 0, trace.chain.layers.length, microBatchSize);
-	const graph = simplify(stage.graph);
-	const id = graphId('forward');
-	const bank = layoutBank('weights', stage.parameters);
-	const inputs = new Map<string, SlotId>([
-		...stage.feeds.map(([name, input]) => [input as string, slotId(`feed:${name}`)] as const),
-		...stage.parameters.map((p) => [p.name, parameterSlot(p.name)] as const),
-	]);
-	const outputs = stage.sends.map(([live]) => ({ slot: slotId(live), name: trace.chain.outputs[trace.outputs.indexOf(live)]! }));
-	const programs = Array.from({ length: devices }, (_, d): DeviceProgram => {
-		const from = d * microBatchSize;
-		const iteration: Instruction[] = [
-			...stage.feeds.map(
-				([name]): Instruction => ({ op: 'feed', slot: slotId(`feed:${name}`), source: name, from, to: from + microBatchSize }),
-			),
-			{
-				op: 'run',
-				graph: id,
-				inputs: graph.inputs.map((name) => inputs.get(name)!),
-				outputs: outputs.map((o) => o.slot),
-				action: { stage: 0, kind: 'F', micro: d },
-				label: `0F${d}`,
-			},
-			...outputs.map((o): Instruction => ({ op: 'fetch', slot: o.slot, name: o.name, from })),
-			{ op: 'drop', slots: [...stage.feeds.map(([name]) => slotId(`feed:${name}`)), ...outputs.map((o) => o.slot)] },
-		];
+/** Compiles the forward pass of `trace` for sampling: the last stage of every copy fetches its share of the chain's outputs. */
+export function lowerForward(trace: ChainTrace, layout: ForwardLayout): Compiled {
+	const { devices, microBatchSize, cuts = [], microBatches = 1 } = layout;
+	const stages = stageRanges(trace.chain.layers.length, cuts).map(([from, to], s): ForwardStage => {
+		const stage = stageGraph(trace, from, to, microBatchSize);
 		return {
-			device: deviceId(d),
-			banks: [{ id: bank.bank, size: bank.size, moments: 0 }],
-			residents: bankResidents(bank, false),
-			prologue: [],
-			iteration,
-			epilogue: [],
+			...stage,
+			graph: simplify(stage.graph),
+			id: cuts.length === 0 ? graphId('forward') : forwardId(s),
+			bank: layoutBank(cuts.length === 0 ? 'weights' : `stage${s}`, stage.parameters),
+			incoming: s === 0 ? [] : liveAt(trace, from),
+			outgoing: to === trace.chain.layers.length ? [] : liveAt(trace, to),
 		};
 	});
+	if (!Number.isSafeInteger(devices / stages.length) || devices < 1) {
+		throw new DiffusionPipeError('program', 'the stages do not fill the devices', {
+			place: 'lowering',
+			expected: `a multiple of ${stages.length} devices`,
+			found: `${devices}`,
+		});
+	}
+	const samples = (devices / stages.length) * microBatches * microBatchSize;
 	const sources: Record<string, SourceType> = {};
-	for (const [name] of stage.feeds) {
+	for (const [name] of stages.flatMap((stage) => stage.feeds)) {
 		const { dtype, shape } = trace.chain.inputs[name]!;
-		sources[name] = { dtype, shape: [devices * microBatchSize, ...shape], perSample: true };
+		sources[name] = { dtype, shape: [samples, ...shape], perSample: true };
 	}
 	return {
 		program: {
 			version: 1,
 			name: `${trace.chain.name} forward, ${devices} devices`,
-			devices: programs,
-			graphs: { [id]: signatureOf(graph) },
+			devices: Array.from({ length: devices }, (_, d) => forwardDevice(trace, stages, d, microBatches, microBatchSize)),
+			graphs: Object.fromEntries(stages.map(({ id, graph }) => [id, signatureOf(graph)])),
 			groups: {},
 			sources,
 		},
-		graphs: new Map([[id, graph]]),
-		banks: [bank],
+		graphs: new Map(stages.map(({ id, graph }) => [id, graph])),
+		banks: stages.map((stage) => stage.bank),
+	};
+}
+
+interface ForwardStage extends StageGraph {
+	readonly id: GraphId;
+	readonly bank: BankLayout;
+	/** Live ids that come in and go out, in channel order. */
+	readonly incoming: readonly string[];
+	readonly outgoing: readonly string[];
+}
+
+function forwardDevice(
+	trace: ChainTrace,
+	stages: readonly ForwardStage[],
+	d: number,
+	microBatches: number,
+	microBatchSize: number,
+): DeviceProgram {
+	const s = d % stages.length;
+	const { graph, id, bank, feeds, receives, sends, parameters, incoming, outgoing } = stages[s]!;
+	const isLast = s === stages.length - 1;
+	const device = deviceId(d);
+	const channel = (from: number) => channelId(`${from}>${from + 1}`);
+	const iteration: Instruction[] = [];
+	for (let m = 0; m < microBatches; m++) {
+		const micro = Math.floor(d / stages.length) * microBatches + m;
+		const from = micro * microBatchSize;
+		const feed = (name: string) => slotId(`feed:${name}#${m}`);
+		const live = (liveId: string) => slotId(`${liveId}#${m}`);
+		// What is used here and sent on has two slots, the one received and the copy sent; what only passes keeps its slot.
+		const received = new Map(receives.map(([liveId]) => [liveId, slotId(`in:${liveId}#${m}`)]));
+		const inputs = new Map<string, SlotId>([
+			...feeds.map(([name, input]) => [input, feed(name)] as const),
+			...receives.map(([liveId, input]) => [input, received.get(liveId)!] as const),
+			...parameters.map((p) => [p.name, parameterSlot(p.name)] as const),
+		]);
+		for (const [name] of feeds) iteration.push({ op: 'feed', slot: feed(name), source: name, from, to: from + microBatchSize });
+		for (const liveId of incoming)
+			iteration.push({ op: 'recv', peer: deviceId(d - 1), channel: channel(d - 1), slot: received.get(liveId) ?? live(liveId) });
+		iteration.push({
+			op: 'run',
+			graph: id,
+			inputs: graph.inputs.map((name) => inputs.get(name)!),
+			outputs: sends.map(([liveId]) => live(liveId)),
+			action: { stage: s, kind: 'F', micro },
+			label: `${s}F${micro}`,
+		});
+		const done = [...feeds.map(([name]) => feed(name)), ...received.values()];
+		if (isLast) {
+			trace.outputs.forEach((liveId, i) => {
+				iteration.push({ op: 'fetch', slot: live(liveId), name: trace.chain.outputs[i]!, from });
+			});
+			done.push(...trace.outputs.map(live));
+		}
+		if (done.length > 0) iteration.push({ op: 'drop', slots: done });
+		for (const liveId of outgoing) iteration.push({ op: 'send', peer: deviceId(d + 1), channel: channel(d), slot: live(liveId) });
+	}
+	return {
+		device,
+		banks: [{ id: bank.bank, size: bank.size, moments: 0 }],
+		residents: bankResidents(bank, false),
+		prologue: [],
+		iteration,
+		epilogue: [],
 	};
 }
 
@@ -379,7 +435,7 @@ function lowerDevice(
 		if (device === 0) out.push({ op: 'fetch', slot: norm, name: 'normSquared', from: 0 });
 		out.push({ op: 'drop', slots: [norm, slotId('hyper')] });
 	}
-	const banksHere: Bank[] = [{ id: bank.bank, size: bank.size, moments: layout.moments }];
+	const banksHere: Bank[] = [{ id: bank.bank, size: bank.size, moments: layout.moments, trained: bank.trained }];
 	return { device, banks: banksHere, residents: bankResidents(bank, true), prologue: [], iteration: out, epilogue: [] };
 }
 

@@ -30,7 +30,8 @@ export interface TrainingStage {
 export function trainedDefinitions(trace: ChainTrace): Set<string> {
 	const trained = new Set<string>();
 	trace.layers.forEach((layer) => {
-		if (layer.parameters.length > 0 || layer.reads.some((r) => trained.has(r))) for (const w of layer.writes) trained.add(w);
+		if (layer.parameters.some((p) => trace.parameters.get(p)!.trained) || layer.reads.some((r) => trained.has(r)))
+			for (const w of layer.writes) trained.add(w);
 	});
 	return trained;
 }

@@ -60,6 +60,8 @@ export interface Bank {
 	readonly id: BankId;
 	readonly size: number;
 	readonly moments: number;
+	/** Elements from the start that `update` changes; all unless given. */
+	readonly trained?: number;
 }
 
 export interface DeviceProgram {

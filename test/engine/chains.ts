@@ -69,6 +69,15 @@ export const longChain: Chain = chain('long', [
 	loss(),
 ]);
 
+/** Buffers, which training leaves as they are: alone in the first layer, beside parameters in others. */
+export const bufferChain: Chain = chain('buffers', [
+	layer('0', (ctx, live) => live.set('h', ctx.g.add(live.get('x'), ctx.buffer('table', [1, width], { kind: 'ones' })))),
+	layer('1', (ctx, live) => live.set('h', ctx.g.mul(live.get('h'), ctx.buffer('mask', [width], { kind: 'ones' })))),
+	layer('2', (ctx, live) => live.set('h', ctx.g.mul(linear(ctx, live.get('h'), width), ctx.buffer('mask', [width], { kind: 'ones' })))),
+	block('3', 'h', 'h'),
+	loss(),
+]);
+
 /** One chain per way of crossing cuts. */
 export const crossingChains: readonly Chain[] = [
 	chain('plain', [block('0', 'x', 'h'), block('1', 'h', 'h', 9), block('2', 'h', 'h', 5), block('3', 'h', 'h'), loss()]),
@@ -178,6 +187,7 @@ export const crossingChains: readonly Chain[] = [
 		layer('3', ({ g }, live) => live.set('h', g.add(g.mul(live.get('h'), live.get('again')), live.get('copy')))),
 		loss(),
 	]),
+	bufferChain,
 	chain('the loss is made before the last stage', [
 		block('0', 'x', 'h'),
 		block('1', 'h', 'h'),

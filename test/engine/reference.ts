@@ -23,7 +23,9 @@ export function referenceOf(chain: Chain, batch: number): Reference {
 	const g = createBuilder('reference', graph);
 	const [[, lossName]] = sends as [readonly [string, ValueName]];
 	const value = graph.values.get(lossName)!;
-	const wanted = parameters.filter((p) => graph.values.has(p.name as ValueName)).map((p) => graph.values.get(p.name as ValueName)!);
+	const wanted = parameters
+		.filter((p) => p.trained && graph.values.has(p.name as ValueName))
+		.map((p) => graph.values.get(p.name as ValueName)!);
 	const found = gradients(
 		g,
 		[{ value, grad: g.expand(g.scalar(1), value.shape) }],
@@ -65,10 +67,13 @@ export function seededWeights(parameters: readonly Parameter[], seed = 3): Weigh
 export class ReferenceAdamw {
 	readonly weights: ReadonlyMap<string, Float64Array>;
 	readonly average: ReadonlyMap<string, Float64Array>;
+	private readonly fixed: ReadonlySet<string>;
 	private readonly first: ReadonlyMap<string, Float64Array>;
 	private readonly second: ReadonlyMap<string, Float64Array>;
 
-	constructor(weights: Weights) {
+	/** Names in `fixed` stay as they are. */
+	constructor(weights: Weights, fixed: ReadonlySet<string> = new Set()) {
+		this.fixed = fixed;
 		const copy = () => new Map([...weights].map(([name, w]) => [name, Float64Array.from(w)]));
 		this.weights = copy();
 		this.average = copy();
@@ -81,6 +86,7 @@ export class ReferenceAdamw {
 		const squared = [...grads.values()].reduce((sum, g) => sum + g.reduce((s, v) => s + v * v, 0), 0);
 		const clip = Math.min(1, maxGradNorm / (Math.sqrt(squared) + 1e-6));
 		for (const [name, w] of this.weights) {
+			if (this.fixed.has(name)) continue;
 			const [m, v, average, grad] = [this.first.get(name)!, this.second.get(name)!, this.average.get(name)!, grads.get(name)!];
 			for (let i = 0; i < w.length; i++) {
 				const d = grad[i]! * clip;

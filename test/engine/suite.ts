@@ -11,7 +11,7 @@ import { type Compiled, lowerTraining } from '../../src/program/lower.ts';
 import type { BankId, DeviceId } from '../../src/program/types.ts';
 import { verifyProgram } from '../../src/program/verify.ts';
 import { expectClose } from '../helpers/close.ts';
-import { chainFeeds, crossingChains, longChain, mixedChain } from './chains.ts';
+import { bufferChain, chainFeeds, crossingChains, longChain, mixedChain } from './chains.ts';
 import { collectiveProgram } from './collective-program.ts';
 import { ReferenceAdamw, referenceOf, seededWeights, type Weights } from './reference.ts';
 
@@ -199,36 +199,40 @@ export function engineSuite(name: string, makeEngine: MakeEngine, { rtol = 1e-5 
 		}
 	});
 
+	const stepsAgree = async (chain: Chain, where: Layout, ema: boolean) => {
+		const reference = referenceOf(chain, batch);
+		const weights = seededWeights(reference.parameters);
+		const buffers = new Set(reference.parameters.filter((p) => !p.trained).map((p) => p.name));
+		const optimiser = new ReferenceAdamw(weights, buffers);
+		const compiled = compile(chain, where, { moments: ema ? 3 : 2, hyperSize: adamwHyperSize });
+		const engine = await makeEngine(compiled, adamwGraph(ema));
+		try {
+			await writeWeights(engine, compiled, 'parameter', weights);
+			if (ema) await writeWeights(engine, compiled, { moment: 2 }, weights);
+			for (let step = 1; step <= 3; step++) {
+				const feeds = chainFeeds(chain, batch, step);
+				const { losses, grads } = reference.run(optimiser.rounded(), feeds);
+				const squared = optimiser.update(grads, optimiserStep(step));
+				const hyper = tensor('float32', [adamwHyperSize], adamwHyper(optimiserStep(step)));
+				const fetched = await engine.run('iteration', { ...feeds, hyper });
+				expectClose(fetched.get('loss')!, losses, { rtol: 10 * rtol, what: `losses of step ${step}` });
+				expectClose(fetched.get('normSquared')!, [squared], { rtol: 10 * rtol, what: `squared norm of step ${step}` });
+			}
+			await compareBanks(engine, compiled, 'parameter', optimiser.weights, 10 * rtol);
+			if (ema) await compareBanks(engine, compiled, { moment: 2 }, optimiser.average, 10 * rtol);
+			const zero = new Map([...weights].map(([n, w]) => [n, new Float32Array(w.length)]));
+			await compareBanks(engine, compiled, 'gradient', zero, 0);
+		} finally {
+			await engine.close();
+		}
+	};
+
 	describe(`${name}: three steps of AdamW`, () => {
 		for (const where of all) {
 			// The moving average is part of the optimiser's graph or not.
 			const ema = where !== few[0];
-			it(`${mixedChain.name}, ${where.name}${ema ? '' : ', no moving average'}`, async () => {
-				const reference = referenceOf(mixedChain, batch);
-				const weights = seededWeights(reference.parameters);
-				const optimiser = new ReferenceAdamw(weights);
-				const compiled = compile(mixedChain, where, { moments: ema ? 3 : 2, hyperSize: adamwHyperSize });
-				const engine = await makeEngine(compiled, adamwGraph(ema));
-				try {
-					await writeWeights(engine, compiled, 'parameter', weights);
-					if (ema) await writeWeights(engine, compiled, { moment: 2 }, weights);
-					for (let step = 1; step <= 3; step++) {
-						const feeds = chainFeeds(mixedChain, batch, step);
-						const { losses, grads } = reference.run(optimiser.rounded(), feeds);
-						const squared = optimiser.update(grads, optimiserStep(step));
-						const hyper = tensor('float32', [adamwHyperSize], adamwHyper(optimiserStep(step)));
-						const fetched = await engine.run('iteration', { ...feeds, hyper });
-						expectClose(fetched.get('loss')!, losses, { rtol: 10 * rtol, what: `losses of step ${step}` });
-						expectClose(fetched.get('normSquared')!, [squared], { rtol: 10 * rtol, what: `squared norm of step ${step}` });
-					}
-					await compareBanks(engine, compiled, 'parameter', optimiser.weights, 10 * rtol);
-					if (ema) await compareBanks(engine, compiled, { moment: 2 }, optimiser.average, 10 * rtol);
-					const zero = new Map([...weights].map(([n, w]) => [n, new Float32Array(w.length)]));
-					await compareBanks(engine, compiled, 'gradient', zero, 0);
-				} finally {
-					await engine.close();
-				}
-			});
+			it(`${mixedChain.name}, ${where.name}${ema ? '' : ', no moving average'}`, () => stepsAgree(mixedChain, where, ema));
 		}
+		for (const where of few) it(`${bufferChain.name}, ${where.name}`, () => stepsAgree(bufferChain, where, true));
 	});
 }

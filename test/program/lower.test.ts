@@ -297,11 +297,22 @@ describe('peakBytes', () => {
 
 describe('layoutBank', () => {
 	it('starts parameters at multiples of 64 bytes and pads to whole chunks', () => {
-		const parameter = (name: string, ...shape: number[]) => ({ name, shape, init: { kind: 'zeros' }, trained: true }) as const;
+		const parameter = (name: string, ...shape: number[]) => ({ name, shape, init: { kind: 'zeros' }, trained: name !== 'buffer' }) as const;
 		const { size, parameters } = layoutBank('b', [parameter('a', 3), parameter('b', 4, 5), parameter('c')]);
 		expect(parameters.map((p) => p.offset)).toEqual([0, 16, 48]);
 		expect(size).toBe(bankChunk);
 		expect(layoutBank('b', []).size).toBe(bankChunk);
 		expect(layoutBank('b', [parameter('a', bankChunk), parameter('b', 1)]).size).toBe(2 * bankChunk);
+	});
+
+	it('puts buffers behind the chunks that an optimiser changes', () => {
+		const parameter = (name: string, ...shape: number[]) => ({ name, shape, init: { kind: 'zeros' }, trained: name !== 'buffer' }) as const;
+		const { size, trained, parameters } = layoutBank('b', [parameter('buffer', 5), parameter('a', 3)]);
+		expect(parameters.map((p) => [p.name, p.offset])).toEqual([
+			['a', 0],
+			['buffer', bankChunk],
+		]);
+		expect([trained, size]).toEqual([bankChunk, 2 * bankChunk]);
+		expect(layoutBank('b', [parameter('buffer', 5)])).toMatchObject({ trained: 0, size: bankChunk });
 	});
 });

@@ -18,7 +18,7 @@ export interface Updater {
 export function createUpdater(environment: Environment, session: Session, bank: Bank, memory: BankMemory): Updater {
 	const arrays = [memory.parameter, memory.gradient!, ...memory.moments].map((b) => new Float32Array(b));
 	const bases = arrays.map(addressOf);
-	const chunks = bank.size / bankChunk;
+	const chunks = (bank.trained ?? bank.size) / bankChunk;
 	const type = { dtype: 'float32', shape: [bankChunk] } as const;
 	const width = arrays.length;
 	const tensors = Array.from({ length: chunks }, (_, c) =>
