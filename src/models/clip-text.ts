@@ -6,25 +6,17 @@ import { DiffusionPipeError } from '../core/errors.ts';
 import { tensor } from '../core/tensor.ts';
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { Value } from '../graph/types.ts';
-import { attention } from '../nn/attention.ts';
 import type { Chain, Layer } from '../nn/chain.ts';
-import type { LayerContext } from '../nn/context.ts';
-import { type LinearStart, linear } from '../nn/linear.ts';
+import { linear } from '../nn/linear.ts';
 import { layerNorm } from '../nn/norm.ts';
+import { type CLIPBlockConfig, checkHeads, clipBlock } from './clip-block.ts';
 import type { OptionsOf } from './config.ts';
-import { readTransformersConfig, type TextActivation, textActivationNames, textActivations } from './transformers-config.ts';
+import { readTransformersConfig, textActivationNames } from './transformers-config.ts';
 
-export interface CLIPTextConfig {
+export interface CLIPTextConfig extends CLIPBlockConfig {
 	vocab_size: number;
-	hidden_size: number;
-	intermediate_size: number;
 	projection_dim: number;
-	num_hidden_layers: number;
-	num_attention_heads: number;
 	max_position_embeddings: number;
-	hidden_act: TextActivation;
-	layer_norm_eps: number;
-	initializer_factor: number;
 	eos_token_id: number;
 }
 
@@ -47,13 +39,7 @@ const ignored = ['attention_dropout', 'dropout', 'initializer_range'];
 /** Checks a `config.json` of CLIPTextModel or CLIPTextModelWithProjection and fills defaults in. */
 export function readCLIPTextConfig(raw: unknown, place = 'CLIPTextModel'): CLIPTextConfig {
 	const config = readTransformersConfig<CLIPTextConfig>('CLIPTextModel', raw, options, ignored, place);
-	if (config.hidden_size % config.num_attention_heads !== 0) {
-		throw new DiffusionPipeError('config', 'option num_attention_heads cannot be used', {
-			place,
-			expected: `a divisor of hidden_size ${config.hidden_size}`,
-			found: `${config.num_attention_heads}`,
-		});
-	}
+	checkHeads(config, place);
 	return config;
 }
 
@@ -105,7 +91,8 @@ export function clipTextChain(config: CLIPTextConfig, chainOptions: CLIPTextOpti
 			name: `encoder.layers.${i}`,
 			path: within(`encoder.layers.${i}`),
 			build(ctx, live) {
-				live.set(`hidden_states.${i + 1}`, clipBlock(ctx, live.get(`hidden_states.${i}`), config));
+				const x_BTC = live.get(`hidden_states.${i}`);
+				live.set(`hidden_states.${i + 1}`, clipBlock(ctx, x_BTC, config, causalMask(ctx.g, tokens)));
 			},
 		}),
 	);
@@ -131,27 +118,6 @@ export function clipTextChain(config: CLIPTextConfig, chainOptions: CLIPTextOpti
 		layers: [embeddings, ...blocks, final, ...(projection ? [project] : [])],
 		outputs: chainOptions.outputs ?? ['last_hidden_state', 'pooler_output', ...(projection ? ['text_embeds'] : [])],
 	};
-}
-
-/** Attention to the tokens so far, then the feed-forward, each after its norm and beside its residual. */
-function clipBlock(ctx: LayerContext, x_BTC: Value, config: CLIPTextConfig): Value {
-	const { g } = ctx;
-	const { hidden_size: width, num_attention_heads: heads, num_hidden_layers, initializer_factor: factor } = config;
-	const start = (std: number): LinearStart => ({ weightInit: { kind: 'normal', std: std * factor }, biasInit: { kind: 'zeros' } });
-	const inward = start(1 / Math.sqrt(2 * num_hidden_layers * width));
-	const normed = ctx.at('layer_norm1', (c) => layerNorm(c, x_BTC, config.layer_norm_eps));
-	const attended = ctx.at('self_attn', (a) => {
-		const [q, k, v] = (['q_proj', 'k_proj', 'v_proj'] as const).map((name) => a.at(name, (c) => linear(c, normed, width, inward)));
-		const mixed = attention(g, q!, k!, v!, heads, causalMask(g, x_BTC.shape[1]!));
-		return a.at('out_proj', (c) => linear(c, mixed, width, start(1 / Math.sqrt(width))));
-	});
-	const h_BTC = g.add(x_BTC, attended);
-	const again = ctx.at('layer_norm2', (c) => layerNorm(c, h_BTC, config.layer_norm_eps));
-	const fed = ctx.at('mlp', (m) => {
-		const hidden = m.at('fc1', (c) => linear(c, again, config.intermediate_size, start(1 / Math.sqrt(2 * width))));
-		return m.at('fc2', (c) => linear(c, textActivations[config.hidden_act](g, hidden), width, inward));
-	});
-	return g.add(h_BTC, fed);
 }
 
 /** [T, T]: 0 where a token looks at itself and earlier ones, the lowest float32 elsewhere. */

@@ -2,19 +2,21 @@
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { Value } from '../graph/types.ts';
 import type { LayerContext } from './context.ts';
+import type { LinearOptions } from './linear.ts';
 
 /**
  * x [B, C, H, W] to tokens [B, H/P * W/P, width]: a convolution with kernel and stride P, parameters `weight` [width, C, P, P]
- * and `bias`, computed as one matrix product over patches, whose gradients are products too.
+ * and `bias` (unless told not), computed as one matrix product over patches, whose gradients are products too.
  */
-export function patchEmbed(ctx: LayerContext, x: Value, width: number, P: number): Value {
+export function patchEmbed(ctx: LayerContext, x: Value, width: number, P: number, options: LinearOptions = {}): Value {
 	const { g } = ctx;
+	const { bias = true, biasInit } = options;
 	const [batch, channels, height, columns] = x.shape as [number, number, number, number];
 	const [h, w] = [height / P, columns / P];
 	const inner = channels * P * P;
-	const init = { kind: 'xavier_uniform', fanIn: inner, fanOut: width } as const;
+	const init = options.weightInit ?? ({ kind: 'xavier_uniform', fanIn: inner, fanOut: width } as const);
 	const weight_OI = g.reshape(ctx.param('weight', [width, channels, P, P], init), [width, inner]);
-	const bias_O = ctx.param('bias', [width], { kind: 'zeros' });
+	const bias_O = bias ? ctx.param('bias', [width], biasInit ?? { kind: 'zeros' }) : undefined;
 	const patches = g.transpose(g.reshape(x, [batch, channels, h, P, w, P]), [0, 2, 4, 1, 3, 5]);
 	return g.reshape(g.gemm(g.reshape(patches, [batch * h * w, inner]), weight_OI, bias_O, { transB: true }), [batch, h * w, width]);
 }
