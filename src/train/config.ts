@@ -164,8 +164,23 @@ export function readTrainConfig(raw: unknown): TrainConfig {
 	return config;
 }
 
+/** The tables `train`, `optimizer` and `parallel` alone, checked likewise and with defaults: for training that is no diffusion. */
+export function readSessionConfig(raw: {
+	readonly train: unknown;
+	readonly optimizer?: unknown;
+	readonly parallel?: unknown;
+}): Pick<TrainConfig, 'train' | 'optimizer' | 'parallel'> {
+	const config = {
+		train: parseOptions(train, raw.train, 'train'),
+		optimizer: parseOptions(optimizer, raw.optimizer ?? {}, 'optimizer'),
+		parallel: parseOptions(parallel, raw.parallel ?? {}, 'parallel'),
+	};
+	checkBatch(config);
+	return config;
+}
+
 /** The batch must part evenly over replicas and micro-batches. */
-function checkBatch({ train: t, parallel: p }: TrainConfig): void {
+function checkBatch({ train: t, parallel: p }: Pick<TrainConfig, 'train' | 'parallel'>): void {
 	const parts = p.data_parallel * t.gradient_accumulation_steps;
 	if (t.batch_size % parts !== 0) {
 		throw new DiffusionPipeError('config', 'does not part evenly', {

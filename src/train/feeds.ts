@@ -25,7 +25,7 @@ export type FeedMaker = (batch: Batch) => Record<string, Tensor>;
  * Shared memory that devices read in place, taken in turns: while one set of buffers is being trained on, the next is being filled.
  * (Fresh buffers every step would grow the process, since each device thread's collector frees them late.)
  */
-function sharedBuffers(turns: number): (key: string, step: number, bytes: number) => SharedArrayBuffer {
+export function sharedBuffers(turns: number): (key: string, step: number, bytes: number) => SharedArrayBuffer {
 	const buffers = new Map<string, SharedArrayBuffer>();
 	return (key, step, bytes) => {
 		const name = `${key}#${step % turns}`;
