@@ -9,6 +9,7 @@ import { type Graph, valueNamed } from '../../graph/types.ts';
 import type { Compiled } from '../../program/lower.ts';
 import type { Span, Timeline } from '../../program/timeline.ts';
 import type { BankId, DeviceId, Program } from '../../program/types.ts';
+import { verifyProgram } from '../../program/verify.ts';
 import { instructionText } from './device.ts';
 import { addressOf, createEnvironment, type Environment, releaseValue } from './native.ts';
 import { adviseLargePages, reserveArena } from './pages.ts';
@@ -94,7 +95,7 @@ export async function createLocalEngine(
 	const models = new Map([...graphs].map(([id, graph]) => [id as string, modelOf(graph)]));
 	const update = options.update && modelOf(options.update);
 	const shared = sharedEnvironment();
-	if (process.env.RESERVE) reserveArena(shared, Number(process.env.RESERVE));
+	reserveArena(shared, transientBytes(program));
 
 	let failure: DiffusionPipeError | undefined;
 	let closed: Promise<void> | undefined;
@@ -259,10 +260,19 @@ export async function createLocalEngine(
 function allocate(size: number, moments: number, gradient: boolean): BankMemory {
 	const make = () => {
 		const buffer = new SharedArrayBuffer(size * 4);
-		if (process.env.BANKS) adviseLargePages(addressOf(new Uint8Array(buffer)), buffer.byteLength);
+		adviseLargePages(addressOf(new Uint8Array(buffer)), buffer.byteLength);
 		return buffer;
 	};
 	return { parameter: make(), gradient: gradient ? make() : undefined, moments: Array.from({ length: moments }, make) };
+}
+
+/** What the program's slots and graphs hold at most beside its banks, over all devices; 0 for a program that breaks a rule, whose run will tell. */
+function transientBytes(program: Program): number {
+	try {
+		return verifyProgram(program).devices.reduce((sum, { peakBytes, fixedBytes }) => sum + peakBytes - fixedBytes, 0);
+	} catch {
+		return 0;
+	}
 }
 
 /** Ring sizes: twice the sends of an iteration, so that a sender never waits for a receiver that is a whole iteration behind. */

@@ -135,6 +135,7 @@ export interface SessionOptions {
 /** A compiled graph. */
 export interface Session {
 	readonly name: string;
+	readonly handle: Pointer;
 	/**
 	 * Runs it. `inputs` holds one OrtValue per graph input; `outputs` one per output, 0n where ONNX Runtime shall allocate
 	 * (the address of the new value is written there and belongs to the caller).
@@ -185,6 +186,7 @@ export function createSession(
 	let live = true;
 	return {
 		name,
+		handle: session,
 		run(inputs, outputs) {
 			if (!live) throw new DiffusionPipeError('engine', 'session was released', { place: `graph ${name}` });
 			let allocated = 0;
