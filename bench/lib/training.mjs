@@ -32,13 +32,14 @@ export async function openTraining(raw, { initial = initialValues } = {}) {
 		for (const view of p.views('parameter')) view.set(values);
 		if (average) for (const view of p.views({ moment: 2 })) view.set(values);
 	}
+	const make = feedMaker(config, denoiser, { ...process, shift: 1 });
 	return {
 		config,
 		denoiser,
 		plan,
 		engine,
 		parameters,
-		feeds: feedMaker(config, denoiser, { ...process, shift: 1 }),
+		feeds: ({ step, images, labels }) => make({ step, samples: images, labels, conditioning: {} }),
 		async step(k, feeds, options) {
 			const hyper = adamwHyper({
 				lr: learningRate(config, k),

@@ -25,6 +25,11 @@ export interface DenoiseOptions {
 	readonly steps: number;
 	/** Classifier-free guidance: prediction = none + scale * (label - none). 1: no second pass. */
 	readonly guidanceScale: number;
+	/** Rows of the model's conditioning inputs by name, one per image; `none` those of the pass without the condition, for guidance. */
+	readonly conditioning?: {
+		readonly wanted: Readonly<Record<string, Float32Array>>;
+		readonly none: Readonly<Record<string, Float32Array>>;
+	};
 	/** Image i's noise is a function of (seed, i) alone. */
 	readonly seed: number;
 	readonly signal?: AbortSignal;
@@ -72,14 +77,15 @@ async function denoise(denoiser: Denoiser, engine: LocalEngine, batch: number, o
 	};
 	let x: Float32Array = noise(start, 0).map((v) => v * sampler.initNoiseSigma);
 	let state = initialState;
-	const guided = denoiser.labels !== undefined && guidanceScale !== 1;
+	const guided = (denoiser.labels !== undefined || options.conditioning !== undefined) && guidanceScale !== 1;
 	for (let i = 0; i < steps; i++) {
 		if (signal?.aborted) throw new DiffusionPipeError('engine', 'sampling was stopped', { place: `step ${i} of ${steps}` });
 		const input = sampler.scaleModelInput(x, i);
 		const t = sampler.timesteps[i]!;
-		let output = await predict(denoiser, engine, batch, input, labels, t);
+		let output = await predict(denoiser, engine, batch, input, labels, t, options.conditioning?.wanted);
 		if (guided) {
-			const none = await predict(denoiser, engine, batch, input, new Array<number>(images).fill(denoiser.labels!.none), t);
+			const noLabels = new Array<number>(images).fill(denoiser.labels?.none ?? 0);
+			const none = await predict(denoiser, engine, batch, input, noLabels, t, options.conditioning?.none);
 			output = none.map((v, k) => v + guidanceScale * (output[k]! - v));
 		}
 		const result = sampler.step(output, i, x, state, sampler.needsNoise(i) ? noise(later, i) : undefined);
@@ -98,6 +104,7 @@ async function predict(
 	x: Float32Array,
 	labels: readonly number[],
 	timestep: number,
+	conditioning: Readonly<Record<string, Float32Array>> = {},
 ): Promise<Float32Array> {
 	const shape = denoiser.chain.inputs[denoiser.sample]!.shape;
 	const size = sizeOf(shape);
@@ -110,6 +117,12 @@ async function predict(
 			[denoiser.sample]: { dtype: 'float32', shape: [batch, ...shape], data: sample },
 			timestep: { dtype: 'float32', shape: [batch], data: new Float32Array(batch).fill(timestep) },
 		};
+		for (const [name, input] of Object.entries(denoiser.conditioning)) {
+			const row = sizeOf(input.shape);
+			const data = new Float32Array(batch * row);
+			data.set(conditioning[name]!.subarray(from * row, (from + count) * row));
+			feeds[name] = { dtype: 'float32', shape: [batch, ...input.shape], data };
+		}
 		if (denoiser.labels) {
 			const data = new BigInt64Array(batch);
 			for (let i = 0; i < batch; i++) data[i] = BigInt(i < count ? labels[from + i]! : denoiser.labels.none);

@@ -1,28 +1,40 @@
-/** @file Pictures drawn during training: every class, a few of each, always from the same noise. */
-import type { Denoiser } from '../models/index.ts';
-import type { TrainConfig } from '../train/config.ts';
+/** @file Pictures drawn during training: every class or caption, a few of each, always from the same noise. */
 import { deviceCount } from '../train/plan.ts';
-import type { SampleDrawer } from '../train/trainer.ts';
-import { createGenerator } from './denoise.ts';
+import type { SampleDrawer, SampleSetup } from '../train/trainer.ts';
+import { createGenerator, type DenoiseOptions } from './denoise.ts';
 import { pictureOf } from './pictures.ts';
 
-/** The drawer that `trainModel` takes as `samples`: one row per round, one column per label. */
-export async function trainingSamples(
-	denoiser: Denoiser,
-	scheduler: Readonly<Record<string, unknown>>,
-	config: TrainConfig,
-	classes: readonly string[] | undefined,
-): Promise<SampleDrawer> {
-	const { labels: wanted, per_label: perLabel, steps, guidance_scale: guidanceScale, seed } = config.sample;
-	const columns = wanted.length > 0 ? wanted : Array.from({ length: Math.min(classes?.length ?? 8, 100) }, (_, i) => i);
+/** The drawer that `trainModel` takes as `samples`: one column per label or caption, `per_label` rows. */
+export async function trainingSamples({ denoiser, scheduler, config, classes, frozen }: SampleSetup): Promise<SampleDrawer> {
+	const { labels: wanted, prompts, per_label: perLabel, steps, guidance_scale: guidanceScale, seed } = config.sample;
+	const known = Array.from({ length: Math.min(classes?.length ?? 8, 100) }, (_, i) => i);
+	const columns = frozen.text ? prompts.map((_, i) => i) : wanted.length > 0 ? wanted : known;
 	const labels = Array.from({ length: perLabel }, () => columns).flat();
-	const devices = deviceCount(config);
-	const generator = await createGenerator(denoiser, { devices, rows: labels.length, threads: config.parallel.threads_per_device });
-	const [channels, height, width] = denoiser.chain.inputs[denoiser.sample]!.shape as [number, number, number];
+	const generator = await createGenerator(denoiser, {
+		devices: deviceCount(config),
+		rows: labels.length,
+		threads: config.parallel.threads_per_device,
+	});
+	const [channels, height, width] = frozen.vae?.pictures ?? (denoiser.chain.inputs[denoiser.sample]!.shape as [number, number, number]);
+	const conditioning = async (): Promise<DenoiseOptions['conditioning']> => {
+		if (!frozen.text) return undefined;
+		const captions = labels.map((i) => prompts[i]!);
+		const states = async (texts: readonly string[]) => ({ encoder_hidden_states: await frozen.text!.encode(texts) });
+		return { wanted: await states(captions), none: await states(captions.map(() => '')) };
+	};
 	return {
 		async draw(weights) {
 			await generator.setWeights(weights);
-			const images = await generator.sample({ labels, scheduler, steps, guidanceScale, seed });
+			const condition = await conditioning();
+			const samples = await generator.sample({
+				labels,
+				scheduler,
+				steps,
+				guidanceScale,
+				seed,
+				...(condition ? { conditioning: condition } : {}),
+			});
+			const images = frozen.vae ? await frozen.vae.decode(samples) : samples;
 			return pictureOf(images, [labels.length, channels, height, width], columns.length);
 		},
 		close: () => generator.close(),

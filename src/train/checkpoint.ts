@@ -1,6 +1,6 @@
 /**
  * @file Checkpoints: a diffusers-style pipeline folder plus the training state, written whole or not at all.
- * `transformer/` holds the trained weights, `transformer_ema/` their moving average, `training/` the rest.
+ * `transformer/` (or `unet/`) holds the trained weights, `transformer_ema/` their moving average, `training/` the rest.
  */
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,6 +10,8 @@ import { toFloat32 } from '../io/half.ts';
 import { readJsonObject, writeJson } from '../io/json-file.ts';
 import { readModelFolder, writeModelFolder, writePipelineIndex } from '../io/model-folder.ts';
 import { type NamedTensor, openSafetensors, type TensorReader, writeSafetensors } from '../io/safetensors.ts';
+import { copyPart } from './frozen.ts';
+import type { FrozenParts } from './frozen-parts.ts';
 import type { BankRole, PlacedParameter } from './parameters.ts';
 
 /** What a run needs beside tensors to go on exactly. Random numbers are functions of seed and step, so the step is their state too. */
@@ -29,6 +31,8 @@ export interface CheckpointContent {
 	/** Class name and config of the denoiser, and the scheduler's complete config. */
 	readonly model: { readonly className: string; readonly config: Readonly<Record<string, unknown>> };
 	readonly scheduler: Readonly<Record<string, unknown>>;
+	/** Copied into the folder, so that it is complete. */
+	readonly frozen: FrozenParts;
 	/** Names of the classes by label. */
 	readonly classes: readonly string[] | undefined;
 	readonly parameters: readonly PlacedParameter[];
@@ -40,7 +44,6 @@ export interface CheckpointContent {
 
 const optimizerFile = join('training', 'optimizer.safetensors');
 const stateFile = join('training', 'state.json');
-const averageFolder = 'transformer_ema';
 
 function tensors(parameters: readonly PlacedParameter[], role: BankRole, prefix = ''): NamedTensor[] {
 	return parameters.map((p) => ({ name: `${prefix}${p.name}`, dtype: 'float32', shape: p.shape, data: () => p.views(role)[0]! }));
@@ -60,7 +63,11 @@ export async function writeCheckpoint(folder: string, content: CheckpointContent
 		async (dir) => {
 			await writePipelineFolder(dir, content, 'parameter');
 			if (content.average !== undefined) {
-				await writeModelFolder(join(dir, averageFolder), content.model.config, tensors(content.parameters, { moment: content.average }));
+				await writeModelFolder(
+					join(dir, `${partName(content.model.className)}_ema`),
+					content.model.config,
+					tensors(content.parameters, { moment: content.average }),
+				);
 			}
 			await mkdir(join(dir, 'training'), { recursive: true });
 			const saved = Object.entries(content.moments).flatMap(([name, moment]) => tensors(content.parameters, { moment }, `${name}.`));
@@ -75,18 +82,31 @@ export async function writeCheckpoint(folder: string, content: CheckpointContent
 /** Writes model, scheduler and index of a pipeline into the existing folder `dir`, with the weights of one role. */
 export async function writePipelineFolder(dir: string, content: CheckpointContent, role: BankRole): Promise<void> {
 	await mkdir(join(dir, 'scheduler'), { recursive: true });
-	await writeModelFolder(join(dir, 'transformer'), content.model.config, tensors(content.parameters, role));
-	await writeJson(join(dir, 'scheduler', 'scheduler_config.json'), content.scheduler);
+	const { model, scheduler, classes, frozen } = content;
+	const part = partName(model.className);
+	await writeModelFolder(join(dir, part), model.config, tensors(content.parameters, role));
+	await writeJson(join(dir, 'scheduler', 'scheduler_config.json'), scheduler);
+	if (frozen.vae) await copyPart(frozen.vae.folder, join(dir, 'vae'));
+	if (frozen.text) {
+		await copyPart(frozen.text.folder, join(dir, 'text_encoder'));
+		await copyPart(frozen.text.tokenizerFolder, join(dir, 'tokenizer'));
+	}
 	await writePipelineIndex(dir, {
-		className: 'DiTPipeline',
+		className: frozen.text ? 'StableDiffusionPipeline' : part === 'unet' ? 'DDPMPipeline' : 'DiTPipeline',
 		diffusersVersion: undefined,
 		parts: {
-			transformer: ['diffusers', content.model.className],
-			scheduler: ['diffusers', String(content.scheduler._class_name)],
-			vae: null,
+			[part]: ['diffusers', model.className],
+			scheduler: ['diffusers', String(scheduler._class_name)],
+			vae: frozen.vae ? ['diffusers', 'AutoencoderKL'] : null,
+			...(frozen.text ? { text_encoder: ['transformers', frozen.text.className], tokenizer: ['transformers', 'CLIPTokenizer'] } : {}),
 		},
-		options: content.classes ? { id2label: Object.fromEntries(content.classes.map((name, i) => [String(i), name])) } : {},
+		options: classes && !frozen.text ? { id2label: Object.fromEntries(classes.map((name, i) => [String(i), name])) } : {},
 	});
+}
+
+/** Folder of a denoiser in a pipeline. */
+export function partName(className: string): 'unet' | 'transformer' {
+	return className.startsWith('UNet') ? 'unet' : 'transformer';
 }
 
 /** Steps with a whole checkpoint in `folder`, oldest first. */
@@ -130,6 +150,7 @@ export async function readTrainingState(path: string): Promise<TrainingState> {
  */
 export async function readCheckpointTensors(
 	path: string,
+	part: string,
 	parameters: readonly PlacedParameter[],
 	moments: Readonly<Record<string, number>>,
 	average: number | undefined,
@@ -148,8 +169,8 @@ export async function readCheckpointTensors(
 			await weights.close();
 		}
 	};
-	await withModel('transformer', 'parameter');
-	if (average !== undefined) await withModel(averageFolder, { moment: average });
+	await withModel(part, 'parameter');
+	if (average !== undefined) await withModel(`${part}_ema`, { moment: average });
 	const reader = await openSafetensors(join(path, optimizerFile));
 	try {
 		for (const [name, moment] of Object.entries(moments)) await fill(reader, { moment }, `${name}.`);

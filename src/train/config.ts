@@ -23,6 +23,21 @@ const objective = v.strictObject({
 	mode_scale: v.optional(v.number(), 1.29),
 	/** Adds this much of one normal number per image and channel to the noise. */
 	noise_offset: v.optional(notNegative, 0),
+	/** Share of captions replaced by the empty text, for classifier-free guidance. */
+	caption_dropout: v.optional(share, 0.1),
+});
+
+/** `[vae]`: a frozen image autoencoder; the model then learns its latents. */
+const vae = v.strictObject({
+	/** Folder of an AutoencoderKL, or one of this package such as `assets/emoji-vae`; empty: none, the model learns pixels. */
+	path: v.optional(v.string(), ''),
+});
+
+/** `[text_encoder]`: a frozen text encoder for models with `encoder_hidden_states`. */
+const text_encoder = v.strictObject({
+	path: v.optional(v.string(), ''),
+	/** Folder of its tokenizer. */
+	tokenizer: v.optional(v.string(), ''),
 });
 
 /** `[train]`. */
@@ -89,7 +104,9 @@ const sample = v.strictObject({
 	guidance_scale: v.optional(notNegative, 1),
 	/** Class labels to draw; empty: all classes, up to 100. */
 	labels: v.optional(v.array(wholeNumber), []),
-	/** Pictures per label. */
+	/** Captions to draw, for models with a text encoder. */
+	prompts: v.optional(v.array(v.string()), []),
+	/** Pictures per label or prompt. */
 	per_label: v.optional(count, 4),
 	seed: v.optional(wholeNumber, 0),
 	/** Draws nothing at all when false. */
@@ -104,7 +121,7 @@ const log = v.strictObject({
 	trace_every_steps: v.optional(wholeNumber, 0),
 });
 
-const tables = { objective, train, optimizer, parallel, checkpoint, sample, log } as const;
+const tables = { objective, vae, text_encoder, train, optimizer, parallel, checkpoint, sample, log } as const;
 
 type Tables = { readonly [K in keyof typeof tables]: v.InferOutput<(typeof tables)[K]> };
 

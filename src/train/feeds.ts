@@ -8,7 +8,6 @@ import { drawSigmas, type SigmaDensity, uniformTimesteps } from '../diffusion/ti
 import { type LossWeighting, lossWeight } from '../diffusion/weights.ts';
 import type { Denoiser } from '../models/index.ts';
 import type { TrainConfig } from './config.ts';
-import type { Batch } from './data/types.ts';
 
 /** A scheduler's view of training. */
 export interface Process {
@@ -18,8 +17,17 @@ export interface Process {
 	readonly shift: number;
 }
 
-/** Makes the feeds of a step from its batch. They live in memory that the third step after takes over. */
-export type FeedMaker = (batch: Batch) => Record<string, Tensor>;
+/** What a step trains on: clean samples in the model's space, labels, and the conditioning inputs' rows by name. */
+export interface StepData {
+	readonly step: number;
+	/** [batch, ...sample shape]. */
+	readonly samples: Float32Array;
+	readonly labels: Int32Array;
+	readonly conditioning: Readonly<Record<string, Float32Array>>;
+}
+
+/** Makes the feeds of a step from its data. They live in memory that the third step after takes over. */
+export type FeedMaker = (data: StepData) => Record<string, Tensor>;
 
 /**
  * Shared memory that devices read in place, taken in turns: while one set of buffers is being trained on, the next is being filled.
@@ -66,13 +74,13 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 		if (predictionType !== 'flow_prediction') return uniformTimesteps(streams.timestep, step, count, { high: process.numTrainTimesteps });
 		return drawSigmas(streams.timestep, step, count, { density, shift }).map((sigma) => sigma * process.numTrainTimesteps);
 	};
-	return ({ step, images, labels }) => {
-		const count = images.length / elements;
+	return ({ step, samples, labels, conditioning }) => {
+		const count = samples.length / elements;
 		if (!Number.isInteger(count)) {
 			throw new DiffusionPipeError('config', 'images do not fit the model', {
 				place: 'data',
 				expected: `[${sampleShape.join(', ')}] per image`,
-				found: `${images.length} values in a batch`,
+				found: `${samples.length} values in a batch`,
 			});
 		}
 		const floats = (key: string, shape: readonly number[]): Tensor<'float32'> => ({
@@ -81,7 +89,7 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 			data: new Float32Array(memory(key, step, sizeOf(shape) * 4), 0, sizeOf(shape)),
 		});
 		const x0 = floats('x0', [count, ...sampleShape]);
-		x0.data.set(images);
+		x0.data.set(samples);
 		const noise = floats('noise', [count, ...sampleShape]);
 		streams.noise.normals(noise.data, step);
 		if (objective.noise_offset > 0) {
@@ -115,6 +123,19 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 			loss_weight: weight,
 			timestep,
 		};
+		for (const [name, { shape }] of Object.entries(denoiser.conditioning)) {
+			const rows = conditioning[name];
+			if (rows?.length !== count * sizeOf(shape)) {
+				throw new DiffusionPipeError('config', `nothing gives the model's input ${name}`, {
+					place: 'model',
+					expected: `[${shape.join(', ')}] per image`,
+					hint: name === 'encoder_hidden_states' ? 'set text_encoder.path and text_encoder.tokenizer' : 'train a model without this input',
+				});
+			}
+			const fed = floats(name, [count, ...shape]);
+			fed.data.set(rows);
+			feeds[name] = fed;
+		}
 		if (denoiser.labels) {
 			const { input, none } = denoiser.labels;
 			const data = new BigInt64Array(memory('labels', step, count * 8), 0, count);

@@ -1,6 +1,7 @@
 /** @file A training run from config to finished pipeline: data, steps, metrics, samples, checkpoints, resuming. */
 import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
+import type { Tensor } from '../core/tensor.ts';
 import { trainingChain } from '../diffusion/objective.ts';
 import { samplerConfig, trainingProcess } from '../diffusion/samplers/index.ts';
 import { writeFolderAtomic, writeWhole } from '../io/atomic.ts';
@@ -13,6 +14,7 @@ import { formatProgram } from '../program/text.ts';
 import {
 	type CheckpointContent,
 	listCheckpoints,
+	partName,
 	pruneCheckpoints,
 	readCheckpointTensors,
 	readTrainingState,
@@ -27,6 +29,7 @@ import type { DataOptions } from './data/index.ts';
 import { type Loader, openLoader } from './data/loader.ts';
 import type { TrainEvent, TrainResult } from './events.ts';
 import { feedMaker } from './feeds.ts';
+import { closeFrozenParts, type FrozenParts, openFrozenParts, stepFeeds } from './frozen-parts.ts';
 import type { PlacedParameter } from './parameters.ts';
 import { deviceCount } from './plan.ts';
 import { prepareRunFolder, type RunFolder, runFolder } from './run-folder.ts';
@@ -47,6 +50,15 @@ export interface SampleDrawer {
 	close(): Promise<void>;
 }
 
+/** What a drawer of samples is made from. */
+export interface SampleSetup {
+	readonly denoiser: Denoiser;
+	readonly scheduler: Readonly<Record<string, unknown>>;
+	readonly config: TrainConfig;
+	readonly classes: readonly string[] | undefined;
+	readonly frozen: FrozenParts;
+}
+
 export interface TrainOptions {
 	/** A checkpoint's folder, or true: the newest of the run. */
 	readonly resume?: string | true;
@@ -56,13 +68,8 @@ export interface TrainOptions {
 	/** When aborted, the step under way is finished and a checkpoint written. */
 	readonly signal?: AbortSignal;
 	readonly onEvent?: (event: TrainEvent) => void;
-	/** Makes the drawer of samples for this model; without it no pictures are made. */
-	readonly samples?: (
-		denoiser: Denoiser,
-		scheduler: Readonly<Record<string, unknown>>,
-		config: TrainConfig,
-		classes: readonly string[] | undefined,
-	) => Promise<SampleDrawer>;
+	/** Makes the drawer of samples; without it no pictures are made. */
+	readonly samples?: (setup: SampleSetup) => Promise<SampleDrawer>;
 	/** Milliseconds of a steady clock. Default performance.now. */
 	readonly clock?: () => number;
 }
@@ -77,7 +84,8 @@ interface Run {
 	readonly loader: Loader;
 	readonly parameters: readonly PlacedParameter[];
 	readonly content: (step: number) => CheckpointContent;
-	readonly feeds: ReturnType<typeof feedMaker>;
+	/** Loads and prepares the feeds of a step. */
+	readonly feeds: (step: number) => Promise<Record<string, Tensor>>;
 	readonly drawer: SampleDrawer | undefined;
 	readonly firstStep: number;
 	readonly average: number | undefined;
@@ -95,7 +103,6 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 	const folder = runFolder(config.output_dir);
 	const { type: modelClass, ...modelConfig } = config.model;
 	const { type: schedulerClass, ...schedulerOptions } = config.scheduler;
-	const denoiser = createDenoiser(modelClass, modelConfig, 'model');
 	const scheduler = samplerConfig(schedulerClass, schedulerOptions);
 	const { process, predictionType } = trainingProcess(scheduler);
 	const average = config.train.ema_decay > 0 ? 2 : undefined;
@@ -112,9 +119,13 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		onBroken: (name, reason) => say({ kind: 'skipped', name, reason }),
 	});
 	let session: TrainingSession | undefined;
+	let frozen: FrozenParts = { vae: undefined, text: undefined };
 	let drawer: SampleDrawer | undefined;
 	try {
-		checkData(loader, denoiser);
+		frozen = await openFrozenParts(config, loader.info, say);
+		const tokens = frozen.text ? { tokens: frozen.text.states[0] } : {};
+		const denoiser = createDenoiser(modelClass, modelConfig, 'model', tokens);
+		checkData(loader, denoiser, frozen);
 		const chain = trainingChain(denoiser.chain, { sample: denoiser.sample, output: denoiser.output, globalBatch: config.train.batch_size });
 		say({
 			kind: 'note',
@@ -130,11 +141,13 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		await writeWhole(folder.programs, text);
 		await writeJson(folder.config, config);
 		if (resumed) {
-			await readCheckpointTensors(resumed.path, parameters, moments, average);
+			await readCheckpointTensors(resumed.path, partName(modelClass), parameters, moments, average);
 			say({ kind: 'resumed', step: resumed.state.step, path: resumed.path });
 		}
 		const shift = predictionType === 'flow_prediction' && typeof scheduler.shift === 'number' ? scheduler.shift : 1;
-		drawer = config.sample.enabled ? await options.samples?.(denoiser, scheduler, config, loader.info.classes) : undefined;
+		drawer = config.sample.enabled
+			? await options.samples?.({ denoiser, scheduler, config, classes: loader.info.classes, frozen })
+			: undefined;
 		return await runSteps({
 			config,
 			options,
@@ -143,7 +156,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			session,
 			loader,
 			parameters,
-			feeds: feedMaker(config, denoiser, { process, predictionType, shift }),
+			feeds: stepFeeds(config, loader, frozen, feedMaker(config, denoiser, { process, predictionType, shift })),
 			drawer,
 			average,
 			firstStep: resumed?.state.step ?? 0,
@@ -152,6 +165,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 				model: { className: modelClass, config: denoiser.config },
 				scheduler,
 				classes: loader.info.classes,
+				frozen,
 				parameters,
 				moments,
 				average,
@@ -160,6 +174,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 	} finally {
 		await drawer?.close();
 		await session?.close();
+		await closeFrozenParts(frozen);
 		await loader.close();
 	}
 }
@@ -197,7 +212,7 @@ async function runSteps(run: Run): Promise<TrainResult> {
 		say({ kind: 'sample', step, path });
 	};
 	try {
-		const nextFeeds = async (s: number) => (s < train.max_steps ? run.feeds(await loader.batchAt(s)) : undefined);
+		const nextFeeds = async (s: number) => (s < train.max_steps ? run.feeds(s) : undefined);
 		let prepared = nextFeeds(step);
 		// A failed load must not be an unhandled rejection while a step runs; it is thrown when its turn comes.
 		prepared.catch(() => {});
@@ -298,14 +313,23 @@ function refuseChanges(state: TrainingState, config: TrainConfig, path: string):
 	});
 }
 
-function checkData(loader: Loader, denoiser: Denoiser): void {
+function checkData(loader: Loader, denoiser: Denoiser, { vae, text }: FrozenParts): void {
 	const { channels, height, width, classes, name } = loader.info;
+	const found = vae ? vae.latents : [channels, height, width];
 	const want = denoiser.chain.inputs[denoiser.sample]!.shape;
-	if ([channels, height, width].join() !== want.join()) {
-		throw new DiffusionPipeError('config', 'the images do not fit the model', {
-			place: `data set ${name}`,
+	if (found.join() !== want.join()) {
+		throw new DiffusionPipeError('config', vae ? 'the latents do not fit the model' : 'the images do not fit the model', {
+			place: vae ? vae.folder : `data set ${name}`,
 			expected: `[${want.join(', ')}] (model.in_channels, sample_size)`,
-			found: `[${[channels, height, width].join(', ')}]`,
+			found: `[${found.join(', ')}]`,
+		});
+	}
+	const states = denoiser.conditioning.encoder_hidden_states?.shape;
+	if (states && text && states.join() !== text.states.join()) {
+		throw new DiffusionPipeError('config', 'the text states do not fit the model', {
+			place: text.folder,
+			expected: `[${states.join(', ')}] (tokens, model.cross_attention_dim)`,
+			found: `[${text.states.join(', ')}]`,
 		});
 	}
 	const known = denoiser.labels?.none;

@@ -1,0 +1,70 @@
+/** @file Which frozen parts a run has, and the feeds of a step through them. */
+import { DiffusionPipeError } from '../core/errors.ts';
+import { randomStream } from '../core/random.ts';
+import type { Tensor } from '../core/tensor.ts';
+import type { TrainConfig } from './config.ts';
+import type { Loader } from './data/loader.ts';
+import type { DataSetInfo } from './data/types.ts';
+import type { TrainEvent } from './events.ts';
+import type { FeedMaker } from './feeds.ts';
+import { type FrozenText, type FrozenVae, openFrozenText, openFrozenVae, packagedPath } from './frozen.ts';
+import { deviceCount } from './plan.ts';
+
+/** A run's frozen parts; a model of labelled pixels has none. */
+export interface FrozenParts {
+	readonly vae: FrozenVae | undefined;
+	readonly text: FrozenText | undefined;
+}
+
+/** Opens what `[vae]` and `[text_encoder]` name. Throws config and input errors before any work. */
+export async function openFrozenParts(config: TrainConfig, data: DataSetInfo, say: (event: TrainEvent) => void): Promise<FrozenParts> {
+	const { vae: v, text_encoder: t, seed, train, parallel } = config;
+	if (t.path !== '' && t.tokenizer === '') {
+		throw new DiffusionPipeError('config', 'is missing', { place: 'text_encoder.tokenizer', expected: 'the folder of its tokenizer' });
+	}
+	const devices = deviceCount(config);
+	const options = {
+		devices,
+		batch: Math.max(1, Math.min(32, Math.ceil(train.batch_size / devices))),
+		threads: parallel.threads_per_device,
+	};
+	let vae: FrozenVae | undefined;
+	try {
+		if (v.path !== '') {
+			say({ kind: 'note', text: `opening autoencoder ${v.path}` });
+			vae = await openFrozenVae(await packagedPath(v.path, 'vae.path'), data, seed, options);
+		}
+		if (t.path === '') return { vae, text: undefined };
+		say({ kind: 'note', text: `opening text encoder ${t.path}` });
+		const [folder, tokenizer] = [
+			await packagedPath(t.path, 'text_encoder.path'),
+			await packagedPath(t.tokenizer, 'text_encoder.tokenizer'),
+		];
+		return { vae, text: await openFrozenText(folder, tokenizer, options) };
+	} catch (error) {
+		await vae?.close();
+		throw error;
+	}
+}
+
+export async function closeFrozenParts({ vae, text }: FrozenParts): Promise<void> {
+	await vae?.close();
+	await text?.close();
+}
+
+/** Loads a step's batch, runs the frozen parts on it, and makes its feeds. */
+export function stepFeeds(
+	config: TrainConfig,
+	loader: Loader,
+	{ vae, text }: FrozenParts,
+	make: FeedMaker,
+): (step: number) => Promise<Record<string, Tensor>> {
+	const dropped = randomStream(config.seed, 'train.caption_dropout');
+	return async (step) => {
+		const { images, labels, captions } = await loader.batchAt(step);
+		const samples = vae ? await vae.encode(images, step) : images;
+		const texts = captions.map((caption, i) => (dropped.uniform(step, i) < config.objective.caption_dropout ? '' : caption));
+		const conditioning: Record<string, Float32Array> = text ? { encoder_hidden_states: await text.encode(texts) } : {};
+		return make({ step, samples, labels, conditioning });
+	};
+}

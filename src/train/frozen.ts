@@ -1,0 +1,172 @@
+/**
+ * @file The frozen parts of a run: an image autoencoder and a text encoder that run forward only, on the run's devices, for the
+ * step after the one being trained. Nothing is cached on disk: crops, flips and dropped captions stay possible.
+ */
+import { access, cp, link, mkdir, readdir, stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { DiffusionPipeError } from '../core/errors.ts';
+import { randomStream } from '../core/random.ts';
+import { sizeOf, type Tensor } from '../core/tensor.ts';
+import { type Forward, openForward } from '../engine/local/forward.ts';
+import { toFloat32 } from '../io/half.ts';
+import { readModelFolder } from '../io/model-folder.ts';
+import type { TensorReader } from '../io/safetensors.ts';
+import { openTokenizer, type Tokenizer } from '../io/tokenizer.ts';
+import { autoencoderKLDecoderChain, autoencoderKLEncoderChain, latentFactor, readAutoencoderKLConfig } from '../models/autoencoder-kl.ts';
+import { createEncoder } from '../models/encoders.ts';
+import type { Chain } from '../nn/chain.ts';
+
+/** How frozen parts are run. */
+export interface FrozenOptions {
+	readonly devices: number;
+	/** Samples one device computes at once. */
+	readonly batch: number;
+	readonly threads: number;
+}
+
+/** An autoencoder between pictures and the denoiser's latents. */
+export interface FrozenVae {
+	readonly folder: string;
+	/** Pictures it takes, [channels, height, width]. */
+	readonly pictures: readonly [number, number, number];
+	/** Latents it gives. */
+	readonly latents: readonly [number, number, number];
+	/** Latents of a step's pictures: one draw from the posterior each, a function of (seed, step, picture), scaled for the denoiser. */
+	encode(pictures: Float32Array, step: number): Promise<Float32Array>;
+	/** Pictures of latents. */
+	decode(latents: Float32Array): Promise<Float32Array>;
+	close(): Promise<void>;
+}
+
+/** A text encoder with its tokenizer. */
+export interface FrozenText {
+	readonly folder: string;
+	readonly tokenizerFolder: string;
+	readonly className: string;
+	/** States of a text, [tokens, width]. */
+	readonly states: readonly [number, number];
+	/** States of texts [texts, tokens, width]. */
+	encode(texts: readonly string[]): Promise<Float32Array>;
+	close(): Promise<void>;
+}
+
+/** A path as given, or, when there is nothing, the same path inside this package (`assets/...`). */
+export async function packagedPath(path: string, key: string): Promise<string> {
+	const own = fileURLToPath(new URL(`../../${path}`, import.meta.url));
+	for (const candidate of [resolve(path), own]) {
+		const found = await access(candidate).then(
+			() => true,
+			() => false,
+		);
+		if (found) return candidate;
+	}
+	throw new DiffusionPipeError('config', 'there is no such folder', {
+		place: key,
+		expected: 'a folder, or one of this package such as assets/emoji-vae',
+		found: path,
+	});
+}
+
+async function opened(chain: Chain, weights: TensorReader, { devices, batch, threads }: FrozenOptions): Promise<Forward> {
+	const forward = await openForward(chain, { devices, batch, threads });
+	try {
+		await forward.setWeights(async (name) => toFloat32(await weights.read(name)).data);
+		return forward;
+	} catch (error) {
+		await forward.close();
+		throw error;
+	}
+}
+
+/** Opens the AutoencoderKL in `folder` for pictures of `height` x `width`. */
+export async function openFrozenVae(
+	folder: string,
+	size: { readonly height: number; readonly width: number },
+	seed: number,
+	options: FrozenOptions,
+): Promise<FrozenVae> {
+	const { config: raw, weights } = await readModelFolder(folder);
+	const config = readAutoencoderKLConfig(raw, join(folder, 'config.json'));
+	const factor = latentFactor(config);
+	if (size.height % factor !== 0 || size.width % factor !== 0) {
+		await weights.close();
+		throw new DiffusionPipeError('config', 'the pictures do not part into latents', {
+			place: `${folder}: ${size.height} x ${size.width}`,
+			expected: `multiples of ${factor}`,
+		});
+	}
+	const latents = [config.latent_channels, size.height / factor, size.width / factor] as const;
+	const pictures = [config.in_channels, size.height, size.width] as const;
+	const shift = config.shift_factor ?? 0;
+	const { scaling_factor: scale } = config;
+	let decoder: Forward | undefined;
+	const encoder = await opened(autoencoderKLEncoderChain(config, size), weights, options);
+	const stream = randomStream(seed, 'train.posterior');
+	return {
+		folder,
+		pictures,
+		latents,
+		async encode(data, step) {
+			const count = data.length / sizeOf(pictures);
+			const { mean, logvar } = await encoder.run({ x: { dtype: 'float32', shape: [count, ...pictures], data } });
+			const out = stream.normals(new Float32Array(count * sizeOf(latents)), step);
+			const [m, v] = [mean!.data as Float32Array, logvar!.data as Float32Array];
+			for (let i = 0; i < out.length; i++) out[i] = (m[i]! + Math.exp(0.5 * v[i]!) * out[i]! - shift) * scale;
+			return out;
+		},
+		async decode(data) {
+			decoder ??= await opened(autoencoderKLDecoderChain(config, { height: latents[1], width: latents[2] }), weights, {
+				...options,
+				batch: Math.min(options.batch, 16),
+			});
+			const count = data.length / sizeOf(latents);
+			const z: Tensor = { dtype: 'float32', shape: [count, ...latents], data: data.map((x) => x / scale + shift) };
+			return (await decoder.run({ z })).sample!.data as Float32Array;
+		},
+		async close() {
+			await encoder.close();
+			await decoder?.close();
+			await weights.close();
+		},
+	};
+}
+
+/** Opens a text encoder folder and its tokenizer. The class is the config's `architectures[0]`. */
+export async function openFrozenText(folder: string, tokenizerFolder: string, options: FrozenOptions): Promise<FrozenText> {
+	const tokenizer: Tokenizer = await openTokenizer(tokenizerFolder);
+	const { config: raw, weights } = await readModelFolder(folder);
+	try {
+		const className = String((raw as { architectures?: readonly unknown[] }).architectures?.[0] ?? 'CLIPTextModel');
+		const { chain } = createEncoder(className, raw, join(folder, 'config.json'), {
+			outputs: ['last_hidden_state'],
+			weightNames: weights.names,
+		});
+		const forward = await opened(chain, weights, options);
+		const tokens = chain.inputs.input_ids!.shape[0]!;
+		const width = (raw as { hidden_size?: number; d_model?: number }).hidden_size ?? (raw as { d_model: number }).d_model;
+		return {
+			folder,
+			tokenizerFolder,
+			className,
+			states: [tokens, width],
+			async encode(texts) {
+				const { inputIds } = tokenizer.encode(texts, { maxLength: tokens });
+				return (await forward.run({ input_ids: inputIds })).last_hidden_state!.data as Float32Array;
+			},
+			close: () => forward.close(),
+		};
+	} finally {
+		await weights.close();
+	}
+}
+
+/** Puts a copy of a frozen part's folder at `to`: as links where the file system allows, since nobody changes these files. */
+export async function copyPart(from: string, to: string): Promise<void> {
+	await mkdir(to, { recursive: true });
+	for (const name of await readdir(from)) {
+		const [source, target] = [join(from, name), join(to, name)];
+		if ((await stat(source)).isDirectory()) await copyPart(source, target);
+		else await link(source, target).catch(() => cp(source, target));
+	}
+}
