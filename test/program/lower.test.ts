@@ -18,7 +18,7 @@ import {
 import { formatProgram } from '../../src/program/text.ts';
 import type { Instruction } from '../../src/program/types.ts';
 import { verifyProgram } from '../../src/program/verify.ts';
-import { longChain, mixedChain } from '../engine/chains.ts';
+import { crossingChains, longChain, mixedChain } from '../engine/chains.ts';
 
 const layer = (name: string, build: Layer['build']): Layer => ({ name, build });
 
@@ -254,6 +254,37 @@ describe('lowerForward', () => {
 			['loss from 2'],
 		]);
 		expect(program.sources.x!.shape).toEqual([4, 4]);
+	});
+
+	it('sends micro-batches through the stages of each copy', () => {
+		const compiled = lowerForward(traceChain(chain, 1), { devices: 4, microBatchSize: 1, cuts: [1], microBatches: 2 });
+		verifyProgram(compiled.program);
+		expect(compiled.banks.map((b) => b.parameters.map((p) => p.name))).toEqual([['in.weight', 'in.bias'], ['mid.weight']]);
+		expect(compiled.program.sources.x!.shape).toEqual([4, 4]);
+		// The second copy: its first stage computes samples 2 and 3 and sends what the skip and the next layer share, its second stage fetches.
+		const text = (device: number) =>
+			iteration(compiled, device).flatMap((i) => {
+				if (i.op === 'run') return [i.label];
+				if (i.op === 'feed') return [`${i.source} ${i.from}`];
+				return i.op === 'send' || i.op === 'recv' ? [`${i.op} ${i.channel}`] : i.op === 'fetch' ? [`${i.name} to ${i.from}`] : [];
+			});
+		expect(text(2)).toEqual(['x 2', '0F2', 'send 2>3', 'x 3', '0F3', 'send 2>3']);
+		expect(text(3)).toEqual(['target 2', 'recv 2>3', '1F2', 'loss to 2', 'target 3', 'recv 2>3', '1F3', 'loss to 3']);
+	});
+
+	it('lowers cut chains that the verifier accepts, whatever crosses the cuts', () => {
+		for (const tested of [mixedChain, longChain, ...crossingChains]) {
+			for (let cut = 1; cut < tested.layers.length; cut++) {
+				for (const cuts of [[cut], cut > 1 ? [1, cut] : [cut]]) {
+					const devices = 2 * (cuts.length + 1);
+					verifyProgram(lowerForward(traceChain(tested, 1), { devices, microBatchSize: 1, cuts, microBatches: 3 }).program);
+				}
+			}
+		}
+	});
+
+	it('needs devices for whole copies', () => {
+		expect(() => lowerForward(traceChain(chain, 1), { devices: 3, microBatchSize: 1, cuts: [1] })).toThrow(/multiple of 2 devices[\s\S]*3/);
 	});
 });
 
