@@ -48,6 +48,16 @@ export function referenceOf(chain: Chain, batch: number): Reference {
 	};
 }
 
+/** The chain's outputs by name, computed as one graph. */
+export function evaluateChain(chain: Chain, batch: number, weights: Weights, feeds: Readonly<Record<string, Tensor>>): Map<string, Tensor> {
+	const trace = traceChain(chain, batch);
+	const { graph, feeds: fed, sends, parameters } = stageGraph(trace, 0, chain.layers.length);
+	const inputs = new Map<ValueName, Tensor>(fed.map(([name, input]) => [input, feeds[name]!]));
+	for (const { name, shape } of parameters) inputs.set(name as ValueName, { dtype: 'float32', shape, data: weights.get(name)! });
+	const results = evaluateGraph(graph, inputs);
+	return new Map(sends.map(([id, value]) => [chain.outputs[trace.outputs.indexOf(id)]!, results.get(value)!]));
+}
+
 /** Seeded weights in [-0.5, 0.5). */
 export function seededWeights(parameters: readonly Parameter[], seed = 3): Weights {
 	const next = uniformStream(seed);

@@ -7,13 +7,13 @@ import { type Chain, traceChain } from '../../src/nn/chain.ts';
 import { scheduleByName } from '../../src/plan/schedules/index.ts';
 import type { WarmUp } from '../../src/plan/schedules/types.ts';
 import { type AdamwStep, adamwGraph, adamwHyper, adamwHyperSize } from '../../src/program/adamw.ts';
-import { type Compiled, lowerTraining } from '../../src/program/lower.ts';
+import { type Compiled, lowerForward, lowerTraining } from '../../src/program/lower.ts';
 import type { BankId, DeviceId } from '../../src/program/types.ts';
 import { verifyProgram } from '../../src/program/verify.ts';
 import { expectClose } from '../helpers/close.ts';
 import { bufferChain, chainFeeds, crossingChains, longChain, mixedChain } from './chains.ts';
 import { collectiveProgram } from './collective-program.ts';
-import { ReferenceAdamw, referenceOf, seededWeights, type Weights } from './reference.ts';
+import { evaluateChain, ReferenceAdamw, referenceOf, seededWeights, type Weights } from './reference.ts';
 
 /** Which of a bank's buffers. */
 export type BankRole = 'parameter' | 'gradient' | { readonly moment: number };
@@ -196,6 +196,42 @@ export function engineSuite(name: string, makeEngine: MakeEngine, { rtol = 1e-5 
 			expectClose(last.get('bias')!, feeds(0).bias!, { rtol: 0, what: 'bias' });
 		} finally {
 			await engine.close();
+		}
+	});
+
+	describe(`${name}: forward runs`, () => {
+		for (const chain of [{ ...mixedChain, outputs: ['h', 'loss'] }, ...crossingChains]) {
+			it(chain.name, async () => {
+				const weights = seededWeights(referenceOf({ ...chain, outputs: ['loss'] }, batch).parameters);
+				const feeds = chainFeeds(chain, batch);
+				const wanted = evaluateChain(chain, batch, weights, feeds);
+				// A pipeline; and for the first chain one device, two copies, and two copies of a pipeline.
+				const layouts: readonly (readonly [readonly number[], number, number])[] = [
+					[[1, 2, 3], 4, 4],
+					...(chain.name === mixedChain.name
+						? ([
+								[[], 1, 1],
+								[[], 2, 2],
+								[[1, 3], 6, 2],
+							] as const)
+						: []),
+				];
+				for (const [cuts, devices, microBatches] of layouts) {
+					const microBatchSize = (batch * (cuts.length + 1)) / (devices * microBatches);
+					const compiled = lowerForward(traceChain(chain, microBatchSize), { cuts, devices, microBatches, microBatchSize });
+					verifyProgram(compiled.program);
+					const engine = await makeEngine(compiled, undefined);
+					try {
+						await writeWeights(engine, compiled, 'parameter', weights);
+						const fetched = await engine.run('iteration', feeds);
+						expect([...fetched.keys()].sort()).toEqual([...wanted.keys()].sort());
+						for (const [key, value] of wanted)
+							expectClose(fetched.get(key)!, value, { rtol, atol: rtol, what: `${devices} devices, ${key}` });
+					} finally {
+						await engine.close();
+					}
+				}
+			});
 		}
 	});
 
