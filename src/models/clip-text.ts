@@ -9,6 +9,7 @@ import type { Value } from '../graph/types.ts';
 import type { Chain, Layer } from '../nn/chain.ts';
 import { linear } from '../nn/linear.ts';
 import { layerNorm } from '../nn/norm.ts';
+import { sharedConstant } from '../nn/shared-constant.ts';
 import { type CLIPBlockConfig, checkHeads, clipBlock } from './clip-block.ts';
 import type { OptionsOf } from './config.ts';
 import { readTransformersConfig, textActivationNames } from './transformers-config.ts';
@@ -123,8 +124,8 @@ export function clipTextChain(config: CLIPTextConfig, chainOptions: CLIPTextOpti
 /** [T, T]: 0 where a token looks at itself and earlier ones, the lowest float32 elsewhere. */
 function causalMask(g: GraphBuilder, tokens: number): Value {
 	const lowest = -3.4028234663852886e38;
-	const values = Array.from({ length: tokens * tokens }, (_, i) => (i % tokens > Math.floor(i / tokens) ? lowest : 0));
-	return g.constant(tensor('float32', [tokens, tokens], values));
+	const at = (_: unknown, i: number) => (i % tokens > Math.floor(i / tokens) ? lowest : 0);
+	return sharedConstant(g, `causal ${tokens}`, () => tensor('float32', [tokens, tokens], Array.from({ length: tokens * tokens }, at)));
 }
 
 /**

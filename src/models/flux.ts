@@ -3,6 +3,7 @@
  * diffusers. Legend: B batch, T image tokens, L text tokens, C model width.
  */
 import { DiffusionPipeError } from '../core/errors.ts';
+import { type Tensor, zeros } from '../core/tensor.ts';
 import type { Value } from '../graph/types.ts';
 import type { Chain, Layer, Live } from '../nn/chain.ts';
 import type { LayerContext } from '../nn/context.ts';
@@ -173,10 +174,14 @@ function singleBlock(ctx: LayerContext, x_BTC: Value, emb_BC: Value, heads: numb
 	return g.add(x_BTC, g.mul(gate, both));
 }
 
-/** Positions [rows * columns, 3] of the tokens of a packed latent: 0, row, column. */
-export function fluxImageIds(rows: number, columns: number): Float32Array {
-	return Float32Array.from({ length: rows * columns * 3 }, (_, i) => {
-		const token = Math.floor(i / 3);
-		return [0, Math.floor(token / columns), token % columns][i % 3]!;
-	});
+/** img_ids [T, axes] of the tokens of a packed latent: its row and column on the last two axes, 0 on those before. */
+export function fluxImageIds(config: FluxConfig, options: SizeOptions = {}): Tensor<'float32'> {
+	const { rows, columns } = latentGrid(128, 2, options, 'FluxTransformer2DModel');
+	const axes = config.axes_dims_rope.length;
+	const ids = zeros('float32', [rows * columns, axes]);
+	for (let token = 0; token < rows * columns; token++) {
+		ids.data[token * axes + axes - 2] = Math.floor(token / columns);
+		ids.data[token * axes + axes - 1] = token % columns;
+	}
+	return ids;
 }

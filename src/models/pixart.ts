@@ -88,7 +88,7 @@ export interface PixArtOptions extends SizeOptions {
 	/** Text tokens; 120 in PixArt-alpha (default), 300 in PixArt-Sigma. */
 	readonly tokens?: number;
 	/** Adds the input encoder_attention_mask (int64), 1 for the text tokens to look at, 0 for padding. */
-	readonly encoderAttentionMask?: boolean;
+	readonly attentionMask?: boolean;
 }
 
 const small: Init = { kind: 'normal', std: 0.02 };
@@ -104,7 +104,7 @@ export function usesSizeConditions({ use_additional_conditions, sample_size }: P
  */
 export function pixartChain(config: PixArtConfig, chainOptions: PixArtOptions = {}): Chain {
 	const { num_attention_heads: heads, in_channels, patch_size: P, sample_size } = config;
-	const { tokens: textTokens = 120, encoderAttentionMask = false } = chainOptions;
+	const { tokens: textTokens = 120, attentionMask = false } = chainOptions;
 	const width = heads * config.attention_head_dim;
 	const outChannels = config.out_channels ?? in_channels;
 	const grid = latentGrid(sample_size, P, chainOptions, 'PixArtTransformer2DModel');
@@ -154,7 +154,7 @@ export function pixartChain(config: PixArtConfig, chainOptions: PixArtOptions = 
 				const own = ctx.at('attn1', (c) => projectedAttention(c, normed, normed, attend));
 				const a_BTC = g.add(x_BTC, g.mul(gateMsa, own));
 				const text = live.get('encoder_hidden_states');
-				const mask = encoderAttentionMask ? { mask: maskBias(g, live.get('encoder_attention_mask')) } : {};
+				const mask = attentionMask ? { mask: maskBias(g, live.get('encoder_attention_mask')) } : {};
 				const cross = ctx.at('attn2', (c) => projectedAttention(c, a_BTC, text, { ...attend, ...mask, outInit: zeroStart }));
 				const b_BTC = g.add(a_BTC, cross);
 				const again = modulatedNorm(g, b_BTC, scaleMlp, shiftMlp, config.norm_eps);
@@ -187,7 +187,7 @@ export function pixartChain(config: PixArtConfig, chainOptions: PixArtOptions = 
 			hidden_states: { dtype: 'float32', shape: [in_channels, grid.height, grid.width] },
 			encoder_hidden_states: text,
 			timestep: { dtype: 'float32', shape: [] },
-			...(encoderAttentionMask ? { encoder_attention_mask: { dtype: 'int64', shape: [textTokens] } } : {}),
+			...(attentionMask ? { encoder_attention_mask: { dtype: 'int64', shape: [textTokens] } } : {}),
 			...(sized ? { resolution: { dtype: 'float32', shape: [2] }, aspect_ratio: { dtype: 'float32', shape: [1] } } : {}),
 		},
 		layers: [embed, condition, ...(config.caption_channels === null ? [] : [captions]), ...blocks, out],

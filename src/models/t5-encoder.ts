@@ -11,6 +11,7 @@ import type { Chain, Layer } from '../nn/chain.ts';
 import type { Init, LayerContext } from '../nn/context.ts';
 import { embedding, linear } from '../nn/linear.ts';
 import { rmsNorm } from '../nn/norm.ts';
+import { sharedConstant } from '../nn/shared-constant.ts';
 import type { OptionsOf } from './config.ts';
 import { readTransformersConfig, type TextActivation, textActivationNames, textActivations } from './transformers-config.ts';
 
@@ -161,10 +162,13 @@ function t5Block(ctx: LayerContext, x_BTC: Value, bias: Value, config: T5Config)
 /** [1, N, T, T] from the table [B, buckets, N], the same for every sample: the bias of each query and key by the bucket of their distance. */
 function positionBias(g: GraphBuilder, table: Value, tokens: number, config: T5Config): Value {
 	const { relative_attention_num_buckets: buckets, relative_attention_max_distance: distance, num_heads: heads } = config;
-	const ofDistance = Array.from({ length: 2 * tokens - 1 }, (_, i) => relativeBucket(i - tokens + 1, buckets, distance));
-	const indices = Array.from({ length: tokens * tokens }, (_, i) => ofDistance[(i % tokens) - Math.floor(i / tokens) + tokens - 1]!);
+	const indices = sharedConstant(g, `buckets ${tokens} ${buckets} ${distance}`, () => {
+		const ofDistance = Array.from({ length: 2 * tokens - 1 }, (_, i) => relativeBucket(i - tokens + 1, buckets, distance));
+		const at = (_: unknown, i: number) => ofDistance[(i % tokens) - Math.floor(i / tokens) + tokens - 1]!;
+		return tensor('int64', [tokens * tokens], Array.from({ length: tokens * tokens }, at));
+	});
 	const first = g.reshape(g.slice(table, [0], [1], [0]), [buckets, heads]);
-	const rows = g.gather(first, g.constant(tensor('int64', [tokens * tokens], indices)), 0);
+	const rows = g.gather(first, indices, 0);
 	return g.reshape(g.transpose(rows, [1, 0]), [1, heads, tokens, tokens]);
 }
 

@@ -1,5 +1,5 @@
 /** @file Sinusoidal embeddings of timesteps and of 2-D positions, and the two-layer timestep MLP. */
-import { type Tensor, tensor } from '../core/tensor.ts';
+import { type Tensor, tensor, zeros } from '../core/tensor.ts';
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { Value } from '../graph/types.ts';
 import type { Init, LayerContext } from './context.ts';
@@ -58,20 +58,18 @@ export function positionSinusoid2d(
 ): Tensor<'float32'> {
 	const half = channels / 2;
 	const quarter = half / 2;
-	const out = new Float64Array(height * width * channels);
-	const put = (at: number, position: number) => {
-		for (let i = 0; i < quarter; i++) {
-			const angle = position / 10000 ** (i / quarter);
-			out[at + i] = Math.sin(angle);
-			out[at + quarter + i] = Math.cos(angle);
-		}
-	};
-	for (let y = 0; y < height; y++) {
-		for (let x = 0; x < width; x++) {
-			const at = (y * width + x) * channels;
-			put(at, x / (width / baseSize) / interpolationScale);
-			put(at + half, y / (height / baseSize) / interpolationScale);
-		}
+	/** Rows of half a token's channels, one per position. */
+	const along = (count: number) =>
+		Array.from({ length: count }, (_, k) => {
+			const position = k / (count / baseSize) / interpolationScale;
+			const angle = (i: number) => position / 10000 ** ((i % quarter) / quarter);
+			return Float32Array.from({ length: half }, (_, i) => (i < quarter ? Math.sin(angle(i)) : Math.cos(angle(i))));
+		});
+	const [rows, columns] = [along(height), along(width)];
+	const out = zeros('float32', [1, height * width, channels]);
+	for (let token = 0; token < height * width; token++) {
+		out.data.set(columns[token % width]!, token * channels);
+		out.data.set(rows[Math.floor(token / width)]!, token * channels + half);
 	}
-	return tensor('float32', [1, height * width, channels], out);
+	return out;
 }

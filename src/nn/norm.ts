@@ -3,11 +3,12 @@ import { tensor } from '../core/tensor.ts';
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { Value } from '../graph/types.ts';
 import type { LayerContext } from './context.ts';
+import { sharedConstant } from './shared-constant.ts';
 
 /** Layer norm over the last axis without trained scale or shift. */
 export function plainNorm(g: GraphBuilder, x: Value, epsilon: number): Value {
 	const width = x.shape.at(-1)!;
-	const ones = g.constant(tensor(x.dtype, [width], new Array<number>(width).fill(1)));
+	const ones = sharedConstant(g, `ones ${x.dtype} ${width}`, () => tensor(x.dtype, [width], new Array<number>(width).fill(1)));
 	return g.layerNorm(x, ones, undefined, epsilon).y;
 }
 
