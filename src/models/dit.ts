@@ -13,6 +13,8 @@ import { modulatedNorm } from '../nn/norm.ts';
 import { patchEmbed, unpatchify } from '../nn/patch.ts';
 import { projectedAttention } from '../nn/projected-attention.ts';
 import { type OptionsOf, readConfig } from './config.ts';
+import { latentGrid } from './latent-grid.ts';
+import type { SizeOptions } from './sample-size.ts';
 
 export interface DiTConfig {
 	num_attention_heads: number;
@@ -64,20 +66,22 @@ type Six = [Value, Value, Value, Value, Value, Value];
 
 /**
  * hidden_states [B, in_channels, H, W], timestep [B] (float32), class_labels [B] (int64, num_embeds_ada_norm = no class)
- * to sample [B, out_channels, H, W]. One layer per block, and the patch embedding and output as layers of their own.
+ * to sample [B, out_channels, H, W]. One layer per block, and the patch embedding and output as layers of their own. Sizes other than the config's
+ * see its positions stretched. Throws a config error when a size does not divide into patches.
  */
-export function ditChain(config: DiTConfig): Chain {
+export function ditChain(config: DiTConfig, size: SizeOptions = {}): Chain {
 	const { num_attention_heads: heads, attention_head_dim: headDim, in_channels, sample_size, patch_size: P } = config;
 	const width = heads * headDim;
 	const outChannels = config.out_channels ?? in_channels;
-	const side = Math.floor(sample_size / P);
+	const grid = latentGrid(sample_size, P, size, 'DiTTransformer2DModel');
+	const baseSize = Math.floor(sample_size / P);
 	const classes = config.num_embeds_ada_norm ?? 1000;
 	const embed: Layer = {
 		name: 'pos_embed',
 		build(ctx, live) {
 			const x_BCHW = live.get('hidden_states');
 			const tokens_BTC = ctx.at('proj', (c) => patchEmbed(c, x_BCHW, width, P));
-			live.set('hidden', ctx.g.add(tokens_BTC, ctx.g.constant(positionSinusoid2d(width, side, side))));
+			live.set('hidden', ctx.g.add(tokens_BTC, ctx.g.constant(positionSinusoid2d(width, grid.rows, grid.columns, baseSize))));
 		},
 	};
 	const blocks = Array.from(
@@ -115,13 +119,13 @@ export function ditChain(config: DiTConfig): Chain {
 			const [shift, scale] = chunk(g, mod_B2C, 2) as [Value, Value];
 			const y_BTC = modulatedNorm(g, live.get('hidden'), scale, shift, 1e-6);
 			const patches = ctx.at('proj_out_2', (c) => linear(c, y_BTC, P * P * outChannels, options));
-			live.set('sample', unpatchify(g, patches, side, side, P, outChannels));
+			live.set('sample', unpatchify(g, patches, grid.rows, grid.columns, P, outChannels));
 		},
 	};
 	return {
 		name: 'DiTTransformer2DModel',
 		inputs: {
-			hidden_states: { dtype: 'float32', shape: [in_channels, sample_size, sample_size] },
+			hidden_states: { dtype: 'float32', shape: [in_channels, grid.height, grid.width] },
 			timestep: { dtype: 'float32', shape: [] },
 			class_labels: { dtype: 'int64', shape: [] },
 		},

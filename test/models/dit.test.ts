@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { type Tensor, tensor, toNumbers } from '../../src/core/tensor.ts';
 import { ditChain, readDiTConfig } from '../../src/models/dit.ts';
+import { traceChain } from '../../src/nn/chain.ts';
 import { checkTraining } from '../helpers/fixture.ts';
 
 const config = readDiTConfig(JSON.parse(readFileSync(new URL('../fixtures/dit/config.json', import.meta.url), 'utf8')));
@@ -27,6 +28,12 @@ describe('DiTTransformer2DModel', () => {
 
 	it('agrees when cut into three stages', async () => {
 		expect(await checkTraining({ ...run, cuts: [1, 2] }, 1e-4)).toBeLessThan(1e-4);
+	});
+
+	it('is built for another size than the config says, in whole patches', () => {
+		const trace = traceChain(ditChain(config, { height: 12, width: 4 }), 2);
+		expect(trace.definitions.get(trace.outputs[0]!)!.shape).toEqual([2, config.out_channels ?? config.in_channels, 12, 4]);
+		expect(() => ditChain(config, { height: 13 })).toThrow(/does not divide into patches/);
 	});
 
 	it('refuses a config option it does not implement, naming it', () => {
