@@ -4,6 +4,7 @@ import { sizeOf, type Tensor } from '../../src/core/tensor.ts';
 import { createLocalEngine } from '../../src/engine/local/engine.ts';
 import { readSafetensors } from '../../src/io/safetensors.ts';
 import { type Chain, type Layer, traceChain } from '../../src/nn/chain.ts';
+import type { Parameter } from '../../src/nn/context.ts';
 import { scheduleByName } from '../../src/plan/schedules/index.ts';
 import { lowerForward, lowerTraining } from '../../src/program/lower.ts';
 import { verifyProgram } from '../../src/program/verify.ts';
@@ -118,23 +119,37 @@ export async function checkOutputs(
 	const { tensors: weights } = await readSafetensors(new URL(run.weights, root).pathname);
 	const { tensors: io } = await readSafetensors(new URL('io.safetensors', root).pathname);
 	const inputs = run.inputs(io);
+	const fetched = await runForward(
+		{ ...run.chain, outputs: Object.keys(outputs) },
+		(p) => weights.get(p.name)!.data as Float32Array,
+		inputs,
+	);
+	const differences = Object.entries(outputs).map(([live, name]) => {
+		const [found, wanted] = [fetched.get(live)!, io.get(`out.${name}`)!];
+		expect(found.shape, live).toEqual(wanted.shape);
+		const difference = relativeDifference(found.data as Float32Array, wanted.data as Float32Array);
+		expect(difference, live).toBeLessThan(tolerance);
+		return difference;
+	});
+	return Math.max(...differences);
+}
+
+/** The chain's outputs for `inputs`, run forward on one device with parameters from `weightOf`. */
+export async function runForward(
+	chain: Chain,
+	weightOf: (parameter: Parameter) => Float32Array,
+	inputs: Record<string, Tensor>,
+): Promise<ReadonlyMap<string, Tensor>> {
 	const batch = Object.values(inputs)[0]!.shape[0]!;
-	const compiled = lowerForward(traceChain({ ...run.chain, outputs: Object.keys(outputs) }, batch), { devices: 1, microBatchSize: batch });
+	const compiled = lowerForward(traceChain(chain, batch), { devices: 1, microBatchSize: batch });
 	verifyProgram(compiled.program);
 	const engine = await createLocalEngine(compiled);
 	try {
 		const [bank] = compiled.banks;
 		const memory = engine.bank(compiled.program.devices[0]!.device, bank!.bank, 'parameter');
-		for (const p of bank!.parameters) memory.set(weights.get(p.name)!.data as Float32Array, p.offset);
+		for (const p of bank!.parameters) memory.set(weightOf(p), p.offset);
 		const { fetched } = await engine.run('iteration', inputs);
-		const differences = Object.entries(outputs).map(([live, name]) => {
-			const [found, wanted] = [fetched.get(live)!, io.get(`out.${name}`)!];
-			expect(found.shape, live).toEqual(wanted.shape);
-			const difference = relativeDifference(found.data as Float32Array, wanted.data as Float32Array);
-			expect(difference, live).toBeLessThan(tolerance);
-			return difference;
-		});
-		return Math.max(...differences);
+		return fetched;
 	} finally {
 		await engine.close();
 	}
