@@ -1,5 +1,6 @@
 /** @file Cases of arithmetic, comparison, activations, reductions, softmax, products and normalisation. */
 import { tensor } from '../../src/core/tensor.ts';
+import type { GraphBuilder } from '../../src/graph/builder.ts';
 import type { Value } from '../../src/graph/types.ts';
 import type { OpCase } from './op-case.ts';
 
@@ -304,6 +305,7 @@ const products: OpCase[] = [
 ];
 
 const epsilon = 1e-5;
+const ones = (g: GraphBuilder, like: Value, count: number) => g.constant(tensor(like.dtype, [count], new Array<number>(count).fill(1)));
 const layerOutputs = ({ y, mean, invStdDev }: { y: Value; mean: Value; invStdDev: Value }) => [y, mean, invStdDev];
 const norms: OpCase[] = [
 	{
@@ -341,6 +343,30 @@ const norms: OpCase[] = [
 		name: 'scale of ones',
 		inputs: [{ shape: [2, 3, 5] }],
 		build: (g, x) => g.layerNorm(x!, g.expand(g.scalar(1, x!.dtype), [5]), undefined, epsilon).y,
+	},
+	{
+		op: 'LayerNormalization',
+		name: 'scale constantly one',
+		inputs: [{ shape: [2, 3, 5] }],
+		build: (g, x) => g.layerNorm(x!, ones(g, x!, 5), undefined, epsilon).y,
+	},
+	{
+		op: 'LayerNormalization',
+		name: 'scale constantly one, one output',
+		inputs: [{ shape: [2, 3, 5] }],
+		build: (g, x) => g.emit('LayerNormalization', [x, ones(g, x!, 5)]),
+	},
+	{
+		op: 'LayerNormalization',
+		name: 'scale constantly one, a bias',
+		inputs: [{ shape: [2, 5] }, { shape: [5] }],
+		build: (g, x, b) => g.layerNorm(x!, ones(g, x!, 5), b!, epsilon).y,
+	},
+	{
+		op: 'LayerNormalization',
+		name: 'scale constantly one, statistics used too',
+		inputs: [{ shape: [2, 3, 5] }],
+		build: (g, x) => layerOutputs(g.layerNorm(x!, ones(g, x!, 5), undefined, epsilon)),
 	},
 	{
 		op: 'LayerNormalization',

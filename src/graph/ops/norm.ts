@@ -38,7 +38,8 @@ function isOnes(g: GraphBuilder, v: Value): boolean {
 /**
  * Gradients of x, scale and bias from the saved statistics. With a = dy scale, c = x - mean, r = 1 / standard deviation and means over the
  * normalised axes, dx = r a - c (r^3 mean(a c)) - r mean(a): everything in brackets or without a or c is small. Working with c in place of
- * the normalised x saves a pass. Gradients of the statistics themselves join the small terms.
+ * the normalised x saves a pass, unless the output is the normalised x itself, n = r c: then dx = r a - n (r mean(a n)) - r mean(a), and x need
+ * not be kept. Gradients of the statistics themselves join the small terms.
  */
 function layerGradient(ctx: VjpContext): readonly (Value | undefined)[] {
 	const { g, needs, attributes } = ctx;
@@ -49,18 +50,23 @@ function layerGradient(ctx: VjpContext): readonly (Value | undefined)[] {
 	const [, mean, inverse] = ctx.outputs.length === 3 ? ctx.outputs : g.emit('LayerNormalization', [x, scale], ctx.rawAttributes, 3);
 	const [dy = g.expand(g.scalar(0, x.dtype), x.shape), dMean, dInverse] = ctx.grads;
 	const inv = g.cast(inverse!, x.dtype);
-	const centred = needs[0] || needs[1] ? g.sub(x, g.cast(mean!, x.dtype)) : x;
+	const plain = isOnes(g, scale);
+	const normal = plain && !ctx.inputs[2] ? ctx.outputs[0] : undefined;
+	const centred = normal ?? (needs[0] || needs[1] ? g.sub(x, g.cast(mean!, x.dtype)) : x);
 	const plus = (sum: Value, extra: Value | undefined, sign: 1 | -1) =>
 		extra ? g.add(sum, g.mul(g.cast(extra, x.dtype), sign * share)) : sum;
 	const dx = () => {
-		const a = isOnes(g, scale) ? dy : g.mul(dy, scale);
-		const along = g.mul(g.mul(g.mul(inv, inv), inv), plus(g.reduceMean(g.mul(a, centred), axes), dInverse, 1));
+		const a = plain ? dy : g.mul(dy, scale);
+		const product = g.reduceMean(g.mul(a, centred), axes);
+		const along = normal
+			? g.mul(inv, plus(product, dInverse && g.mul(dInverse, inverse!), 1))
+			: g.mul(g.mul(g.mul(inv, inv), inv), plus(product, dInverse, 1));
 		const constant = plus(g.mul(inv, g.reduceMean(a, axes)), dMean, -1);
 		return g.sub(g.sub(g.mul(a, inv), g.mul(centred, along)), constant);
 	};
 	return [
 		needs[0] ? dx() : undefined,
-		needs[1] ? reduceTo(g, g.mul(g.mul(dy, centred), inv), scale.shape) : undefined,
+		needs[1] ? reduceTo(g, normal ? g.mul(dy, normal) : g.mul(g.mul(dy, centred), inv), scale.shape) : undefined,
 		...(needs[2] ? [reduceTo(g, dy, ctx.input(2).shape)] : []),
 	];
 }

@@ -65,15 +65,26 @@ describe('LayerNormalization', () => {
 		expect(dx?.dtype).toBe('float16');
 	});
 
+	/** Operators of the gradient of x, and whether it reads x. */
+	const gradientOf = (scale: number, bias: boolean) => {
+		const g = createBuilder('ones');
+		const x = g.input('x', 'float32', [2, 4]);
+		const b = bias ? g.input('b', 'float32', [4]) : undefined;
+		const { y } = g.layerNorm(x, g.constant(tensor('float32', [4], [1, 1, 1, scale])), b, 1e-5);
+		const forward = g.nodes().length;
+		gradients(g, [{ value: y, grad: g.input('dy', 'float32', [2, 4]) }], [x]);
+		const nodes = g.nodes().slice(forward);
+		return { products: nodes.filter((n) => n.op === 'Mul').length, readsInput: nodes.some((n) => n.inputs.includes(x.name)) };
+	};
+
 	it('multiplies by no scale of ones in its gradient', () => {
-		const products = (scale: number) => {
-			const g = createBuilder('ones');
-			const x = g.input('x', 'float32', [2, 4]);
-			const { y } = g.layerNorm(x, g.constant(tensor('float32', [4], [1, 1, 1, scale])), undefined, 1e-5);
-			gradients(g, [{ value: y, grad: g.input('dy', 'float32', [2, 4]) }], [x]);
-			return g.nodes().filter((n) => n.op === 'Mul').length;
-		};
-		expect(products(1)).toBe(products(2) - 1);
+		expect(gradientOf(1, true).products).toBe(gradientOf(2, true).products - 1);
+	});
+
+	it('needs its input no more for the gradient where its output is the normalised input', () => {
+		expect(gradientOf(1, false).readsInput).toBe(false);
+		expect(gradientOf(1, true).readsInput).toBe(true);
+		expect(gradientOf(2, false).readsInput).toBe(true);
 	});
 
 	it('says what does not fit', () => {
