@@ -73,10 +73,10 @@ export function newPath(style: PathStyle, at: string, map: FeatureMap): Path {
 
 type Build = (ctx: LayerContext, x: Value, live: Live) => Value;
 
-/** Lays a layer from the newest feature map to the next one; `keep` makes that a skip. `path`: of its parameters, when not the name. */
+/** Lays a layer from the newest feature map to the next one; `keep` makes that a skip. `at`: path of its parameters, when not the name. */
 export function lay(path: Path, name: string, map: FeatureMap, build: Build, { keep = false, at = name } = {}): void {
 	const from = path.at;
-	// A kept map is read under its skip's name alone: two names for one value would be sent twice over a cut.
+	// A kept map goes by its skip's name alone, so that live sets name what crosses a cut.
 	const to = keep ? `skip.${path.skips.length}` : 'hidden';
 	path.layers.push({
 		name,

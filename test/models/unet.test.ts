@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { type Tensor, tensor, toNumbers } from '../../src/core/tensor.ts';
+import { trainingChain } from '../../src/diffusion/objective.ts';
 import { createDenoiser } from '../../src/models/index.ts';
 import { readUNetConfig, unetChain } from '../../src/models/unet.ts';
 import { traceChain } from '../../src/nn/chain.ts';
@@ -58,6 +59,13 @@ describe('UNet2DModel', () => {
 		const { chain } = createDenoiser('UNet2DModel', raw, undefined, { height: 24, width: 8 });
 		expect(chain.inputs.sample!.shape).toEqual([3, 24, 8]);
 		expect(() => unetChain(readUNetConfig({ ...raw, sample_size: null }))).toThrow(/sample size is not given/);
+	});
+
+	it('predicts from the noised sample, though its input and output share a name', () => {
+		const trace = traceChain(trainingChain(run.chain, { sample: 'sample', output: 'sample', globalBatch: 2 }), 2);
+		const index = (name: string) => trace.chain.layers.findIndex((layer) => layer.name === name);
+		expect(trace.layers[index('conv_in')]!.reads).toEqual([`sample@${index('noising')}`]);
+		expect(trace.layers[index('loss')]!.reads).toContain(`sample@${index('conv_out')}`);
 	});
 
 	it('takes the last row of its class table for no class', () => {
