@@ -30,6 +30,7 @@ export function rmsNorm(ctx: LayerContext, x: Value, epsilon: number): Value {
 	const { g } = ctx;
 	const width = x.shape.at(-1)!;
 	const weight = ctx.param('weight', [width], { kind: 'ones' });
-	const meanSquare = g.reduceMean(g.mul(x, x), [-1]);
+	// Spelled with Pow, for then ONNX Runtime joins all of it into one kernel where no gradient asks for what lies between.
+	const meanSquare = g.reduceMean(g.pow(x, 2), [-1]);
 	return g.mul(g.div(x, g.sqrt(g.add(meanSquare, epsilon))), weight);
 }

@@ -39,13 +39,18 @@ export function rotaryTables(g: GraphBuilder, ids_BTA: Value, axes: readonly num
 }
 
 /*
- * Scores are sums over channels, so queries and keys may have their channels in any one order. Here it is all first members of the pairs, then
- * all second ones: the pairs come apart in the transpose that attention needs anyway, and the rotation works on whole blocks of memory.
+ * Scores are sums over channels, so queries and keys may have their channels in any one order. Here it is all first members of the pairs, then all
+ * second ones, so that the rotation works on whole blocks of memory. Pairs are taken apart after the heads: ONNX Runtime transposes a matrix, or
+ * rows kept whole, six times faster than it does both in one step.
  */
 
 /** Rotates q [B,T,C] into queries per head [B,N,T,D], times `scale`. */
 export function rotateQueries(g: GraphBuilder, q_BTC: Value, heads: number, { cos, sin }: RotaryTables, scale: number): Value {
-	const [first, second] = pairsApart(g, q_BTC, heads, [4, 0, 2, 1, 3]);
+	const [batch, tokens, width] = q_BTC.shape as [number, number, number];
+	const d = width / heads;
+	const q_BNTD = g.transpose(g.reshape(q_BTC, [batch, tokens, heads, d]), [0, 2, 1, 3]);
+	const members = g.split(g.transpose(g.reshape(q_BNTD, [-1, 2]), [1, 0]), [1, 1], 0);
+	const [first, second] = members.map((x) => g.reshape(x, [batch, heads, tokens, d / 2])) as [Value, Value];
 	// [B, T, F] is small beside the queries, so the scale goes there.
 	const over = (x_BTF: Value) => g.mul(g.unsqueeze(x_BTF, [1]), scale);
 	return rotate(g, first, second, over(cos), over(sin), 3);
@@ -53,17 +58,13 @@ export function rotateQueries(g: GraphBuilder, q_BTC: Value, heads: number, { co
 
 /** Rotates k [B,S,C] into keys per head and transposed [B,N,D,S]. */
 export function rotateKeys(g: GraphBuilder, k_BSC: Value, heads: number, { cos, sin }: RotaryTables): Value {
-	const [first, second] = pairsApart(g, k_BSC, heads, [4, 0, 2, 3, 1]);
+	const [batch, tokens, width] = k_BSC.shape as [number, number, number];
+	const d = width / heads;
+	const k_BNDS = g.transpose(g.reshape(k_BSC, [batch, tokens, heads, d]), [0, 2, 3, 1]);
+	const members = g.split(g.reshape(k_BNDS, [batch, heads, d / 2, 2, tokens]), [1, 1], 3);
+	const [first, second] = members.map((x) => g.reshape(x, [batch, heads, d / 2, tokens])) as [Value, Value];
 	const over = (x_BTF: Value) => g.unsqueeze(g.transpose(x_BTF, [0, 2, 1]), [1]);
 	return rotate(g, first, second, over(cos), over(sin), 2);
-}
-
-/** x [B,T,C] seen as [B,T,N,F,2], its axes in the order `perm` (4 first), cut into the two members of each pair. */
-function pairsApart(g: GraphBuilder, x: Value, heads: number, perm: readonly number[]): readonly [Value, Value] {
-	const [batch, tokens, width] = x.shape as [number, number, number];
-	const apart = g.transpose(g.reshape(x, [batch, tokens, heads, width / heads / 2, 2]), perm);
-	const [first, second] = g.split(apart, [1, 1], 0) as [Value, Value];
-	return [g.squeeze(first, [0]), g.squeeze(second, [0])];
 }
 
 function rotate(g: GraphBuilder, first: Value, second: Value, cos: Value, sin: Value, axis: number): Value {
