@@ -13,6 +13,7 @@ import { toFloat32 } from '../io/half.ts';
 import { readModelFolder } from '../io/model-folder.ts';
 import type { TensorReader } from '../io/safetensors.ts';
 import { openTokenizer, type Tokenizer } from '../io/tokenizer.ts';
+import { asSpelledIn } from '../models/attention-names.ts';
 import { autoencoderKLDecoderChain, autoencoderKLEncoderChain, latentFactor, readAutoencoderKLConfig } from '../models/autoencoder-kl.ts';
 import { createEncoder } from '../models/encoders.ts';
 import type { Chain } from '../nn/chain.ts';
@@ -69,7 +70,7 @@ export async function packagedPath(path: string, key: string): Promise<string> {
 }
 
 async function opened(chain: Chain, weights: TensorReader, { devices, batch, threads }: FrozenOptions): Promise<Forward> {
-	const forward = await openForward(chain, { devices, batch, threads });
+	const forward = await openForward(asSpelledIn(chain, weights.names), { devices, batch, threads });
 	try {
 		await forward.setWeights(async (name) => toFloat32(await weights.read(name)).data);
 		return forward;
