@@ -8,6 +8,7 @@ import type { Value } from '../graph/types.ts';
 export type Init =
 	| { readonly kind: 'zeros' }
 	| { readonly kind: 'ones' }
+	| { readonly kind: 'constant'; readonly value: number }
 	| { readonly kind: 'normal'; readonly std: number }
 	/** Uniform in [-bound, bound]. */
 	| { readonly kind: 'uniform'; readonly bound: number }

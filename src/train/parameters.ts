@@ -15,6 +15,8 @@ export function initialValues({ name, shape, init }: Parameter, seed: number): F
 			return out;
 		case 'ones':
 			return out.fill(1);
+		case 'constant':
+			return out.fill(init.value);
 		case 'normal':
 			stream.normals(out, 0);
 			for (let i = 0; i < out.length; i++) out[i]! *= init.std;

@@ -54,7 +54,7 @@ const licences: Record<EmojiStyle, string> = {
 export async function openEmoji(options: EmojiOptions): Promise<DataSet> {
 	const { size, split, ...rest } = parseOptions(emojiOptions, options, 'data');
 	const { emoji, classes } = await listEmoji(selection(rest));
-	const chosen = emoji.filter((one) => split === 'all' || one.heldOut === (split === 'held-out'));
+	const chosen = partOf(emoji, split);
 	return {
 		name: 'emoji',
 		size: chosen.length,
@@ -110,6 +110,16 @@ export async function emojiCounts(options: Omit<EmojiOptions, 'split' | 'size'>)
 		categories: Object.fromEntries(classes.map((category) => [category, emoji.filter((one) => one.category === category).length])),
 		missing: missing.map(captionOf),
 	};
+}
+
+/** The captions of what `options` select, in the order of the data set, without loading an image. */
+export async function emojiCaptions(options: Omit<EmojiOptions, 'size'>): Promise<string[]> {
+	const { split, ...rest } = parseOptions(emojiOptions, options, 'data');
+	return partOf((await listEmoji(selection(rest))).emoji, split).map(captionOf);
+}
+
+function partOf(emoji: readonly Emoji[], split: 'train' | 'held-out' | 'all'): Emoji[] {
+	return emoji.filter((one) => split === 'all' || one.heldOut === (split === 'held-out'));
 }
 
 function captionOf({ title, skin, style }: Pick<Emoji, 'title' | 'skin' | 'style'>): string {
