@@ -106,7 +106,7 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 			const t = drawn[i]!;
 			const level = process.level(t);
 			const target = targetMix(predictionType, level);
-			timestep.data[i] = t;
+			timestep.data[i] = t * denoiser.timestepScale;
 			signal.data[i] = level.alpha;
 			spread.data[i] = level.sigma;
 			targetX0.data[i] = target.x0;
@@ -134,6 +134,11 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 			}
 			const fed = floats(name, [count, ...shape]);
 			fed.data.set(rows);
+			feeds[name] = fed;
+		}
+		for (const [name, fixed] of Object.entries(denoiser.fixed)) {
+			const fed = floats(name, [count, ...fixed.shape]);
+			for (let i = 0; i < count; i++) fed.data.set(fixed.data as Float32Array, i * fixed.data.length);
 			feeds[name] = fed;
 		}
 		if (denoiser.labels) {
