@@ -104,7 +104,9 @@ function recorder() {
 			run = opened;
 			weights = run.parameters.map(({ name, shape, views }) => ({ name, dtype: 'float32', shape, data: views('parameter')[0].slice() }));
 			return (feeds, k) => {
-				for (const [feed, key] of Object.entries(keys)) batches.push({ name: `${k}.${key}`, ...feeds[feed] });
+				// The feeds' memory is used again by later steps.
+				for (const [feed, key] of Object.entries(keys))
+					batches.push({ name: `${k}.${key}`, ...feeds[feed], data: feeds[feed].data.slice() });
 			};
 		},
 		droppedLabels: () =>
