@@ -11,6 +11,7 @@ import type { Span, Timeline } from '../../program/timeline.ts';
 import type { BankId, DeviceId, Program } from '../../program/types.ts';
 import { verifyProgram } from '../../program/verify.ts';
 import { instructionText } from './device.ts';
+import { lowerForOrt } from './lowering.ts';
 import { addressOf, createEnvironment, type Environment, releaseValue } from './native.ts';
 import { adviseLargePages, reserveArena } from './pages.ts';
 import type { BankMemory, DeviceSetup, Fetched, FromDevice, GraphModel, SharedTensor, ToDevice } from './protocol.ts';
@@ -61,7 +62,7 @@ export function sharedEnvironment(): Environment {
 /** A graph as ONNX bytes with its names, for a device. */
 export function modelOf(graph: Graph): GraphModel {
 	return {
-		model: writeOnnx(graph),
+		model: writeOnnx(lowerForOrt(graph)),
 		inputs: graph.inputs,
 		outputs: graph.outputs,
 		outputTypes: graph.outputs.map((name): TypeShape => {

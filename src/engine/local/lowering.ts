@@ -1,0 +1,17 @@
+/** @file What is done to a graph before ONNX Runtime gets it: forms of the same arithmetic that its CPU kernels run faster. */
+import { type Pass, runPasses } from '../../graph/passes/index.ts';
+import type { Graph } from '../../graph/types.ts';
+import { gemmSum } from './lowering/gemm-sum.ts';
+import { mergeTransposes, transposeSmallOperand } from './lowering/transposes.ts';
+
+/** The passes in their order. Each keeps inputs, outputs and, but for rounding, results. */
+export const loweringPasses: Readonly<Record<string, Pass>> = {
+	'small transposes': transposeSmallOperand,
+	'merged transposes': mergeTransposes,
+	'sums of products': gemmSum,
+};
+
+/** `graph` as it is handed to ONNX Runtime. */
+export function lowerForOrt(graph: Graph): Graph {
+	return runPasses(graph, loweringPasses);
+}
