@@ -47,6 +47,7 @@ export async function openFrozenParts(config: TrainConfig, data: DataSetInfo, sa
 	}
 }
 
+/** Ends the threads of what was opened. */
 export async function closeFrozenParts({ vae, text }: FrozenParts): Promise<void> {
 	await vae?.close();
 	await text?.close();
