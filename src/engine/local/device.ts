@@ -177,6 +177,8 @@ export function createDevice(setup: DeviceSetup): Device {
 								found: dtype,
 							});
 						}
+						// What the host fed is the host's: it is not added to in place.
+						if (fed.has(i)) own(i);
 						allReduce(control, meeting, member, values[i]!, sizeOf(shape), sum);
 					}
 				};

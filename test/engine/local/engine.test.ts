@@ -2,7 +2,10 @@
 import { describe, expect, it } from 'vitest';
 import { createLocalEngine } from '../../../src/engine/local/engine.ts';
 import { formatAction } from '../../../src/plan/schedules/text.ts';
-import { bankId, deviceId } from '../../../src/program/types.ts';
+import { bankId, type DeviceProgram, deviceId, groupId, type Instruction, type Program, slotId } from '../../../src/program/types.ts';
+import { verifyProgram } from '../../../src/program/verify.ts';
+import { expectClose } from '../../helpers/close.ts';
+import { uniformStream } from '../../helpers/random.ts';
 import { chainFeeds, crossingChains, mixedChain } from '../chains.ts';
 import { seededWeights } from '../reference.ts';
 import { compile, engineSuite, layout, type MakeEngine, writeWeights } from '../suite.ts';
@@ -77,6 +80,52 @@ describe('local engine', () => {
 			}
 		};
 		expect(await once()).toEqual(await once());
+	});
+
+	it('sums float32 slots in device order, the same bits on every device, and leaves what the host fed', async () => {
+		// One share takes whole chunks and a rest; the other slot is smaller than the number of devices.
+		const sizes = { long: 170_003, short: 2 };
+		const devices = [0, 1, 2].map((d): DeviceProgram => {
+			const iteration: Instruction[] = [
+				...Object.keys(sizes).map((s): Instruction => ({ op: 'feed', slot: slotId(s), source: s, from: d, to: d + 1 })),
+				{ op: 'allReduce', group: groupId('all'), slots: Object.keys(sizes).map(slotId) },
+				...Object.keys(sizes).map((s): Instruction => ({ op: 'fetch', slot: slotId(s), name: s, from: d })),
+				{ op: 'drop', slots: Object.keys(sizes).map(slotId) },
+			];
+			return { device: deviceId(d), banks: [], residents: [], prologue: [], iteration, epilogue: [] };
+		});
+		const sources = Object.fromEntries(
+			Object.entries(sizes).map(([s, n]) => [s, { dtype: 'float32', shape: [3, n], perSample: true } as const]),
+		);
+		const program: Program = { version: 1, name: 'sums', devices, graphs: {}, groups: { all: devices.map((d) => d.device) }, sources };
+		verifyProgram(program);
+		const next = uniformStream(5);
+		// Shared memory is fed as it is, without a copy.
+		const feeds = Object.fromEntries(
+			Object.entries(sizes).map(([s, n]) => {
+				const data = new Float32Array(new SharedArrayBuffer(4 * 3 * n));
+				data.set(Array.from(data, () => 10 ** (6 * next() - 3)));
+				return [s, { dtype: 'float32', shape: [3, n], data } as const];
+			}),
+		);
+		const before = Object.values(feeds).map(({ data }) => Array.from(data));
+		const engine = await createLocalEngine({ program, graphs: new Map() });
+		try {
+			for (let round = 0; round < 2; round++) {
+				const { fetched } = await engine.run('iteration', feeds);
+				for (const [s, n] of Object.entries(sizes)) {
+					const x = feeds[s]!.data;
+					const sum = Float32Array.from({ length: n }, (_, i) => Math.fround(x[i]! + x[n + i]!) + x[2 * n + i]!);
+					for (let d = 0; d < 3; d++) {
+						const found = (fetched.get(s)!.data as Float32Array).subarray(d * n, (d + 1) * n);
+						expectClose(found, sum, { rtol: 0, atol: 0, what: `${s} on device ${d}` });
+					}
+				}
+			}
+			for (const [i, { data }] of Object.values(feeds).entries()) expectClose(data, before[i]!, { rtol: 0, atol: 0, what: 'feed' });
+		} finally {
+			await engine.close();
+		}
 	});
 
 	it('names a bank it does not have', async () => {
