@@ -1,16 +1,19 @@
-/** @file Finding the pipeline to sample from: a pipeline folder, a checkpoint, or a run. */
-import { access, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+/** @file Finding the pipeline to sample from: a pipeline folder, a checkpoint, a run, or a model of the hub. */
+import { readFile, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from '../diffusion/samplers/index.ts';
 import { fileError } from '../io/file-error.ts';
-import { readModelFolder, readPipelineIndex } from '../io/model-folder.ts';
+import { type HubEvent, resolveModel } from '../io/hub.ts';
+import { readPipelineIndex } from '../io/model-folder.ts';
 import type { TensorReader } from '../io/safetensors.ts';
 import { createDenoiser, type Denoiser } from '../models/index.ts';
 import { listCheckpoints } from '../train/checkpoint.ts';
 import { runFolder } from '../train/run-folder.ts';
+import { denoiserName, exists, openPart, partClass } from './parts.ts';
+import type { PipelineFolder } from './pipeline.ts';
 
-/** A pipeline opened for sampling. The caller closes `weights`. */
+/** A denoiser opened by itself. The caller closes `weights`. */
 export interface OpenPipeline {
 	readonly folder: string;
 	readonly denoiser: Denoiser;
@@ -20,52 +23,71 @@ export interface OpenPipeline {
 	readonly classes: readonly string[] | undefined;
 }
 
-const exists = (path: string) =>
-	access(path).then(
-		() => true,
-		() => false,
-	);
+/** How a model of the hub is fetched. */
+export interface FetchOptions {
+	readonly signal?: AbortSignal | undefined;
+	readonly onFetch?: ((event: HubEvent) => void) | undefined;
+}
 
-/** The folder with `model_index.json` that `folder` means: itself, a run's finished pipeline, or a run's newest checkpoint. */
-export async function resolvePipeline(folder: string): Promise<string> {
+/**
+ * The folder with `model_index.json` that `folder` means: itself, a run's finished pipeline, a run's newest checkpoint, or, where there is no such
+ * folder and it reads `owner/name`, the copy of that model of the hub, fetched first where it is not complete.
+ */
+export async function resolvePipeline(folder: string, { signal, onFetch }: FetchOptions = {}): Promise<string> {
+	if (!(await isFolder(folder))) {
+		if (await isFolder(dirname(folder))) refuse(folder, 'there is no such folder');
+		return resolveModel(folder, { ...(signal ? { signal } : {}), ...(onFetch ? { onEvent: onFetch } : {}) });
+	}
 	if (await exists(join(folder, 'model_index.json'))) return folder;
 	const run = runFolder(folder);
 	if (await exists(join(run.pipeline, 'model_index.json'))) return run.pipeline;
 	const newest = (await listCheckpoints(run.checkpoints)).at(-1);
 	if (newest) return newest.path;
-	throw new DiffusionPipeError('input', 'holds nothing to sample from', {
+	return refuse(folder, 'holds nothing to sample from');
+}
+
+function refuse(folder: string, what: string): never {
+	throw new DiffusionPipeError('input', what, {
 		place: folder,
 		expected: 'a run, a checkpoint, or a pipeline folder with model_index.json',
 		hint: 'train a model first: diffusionpipe train mnist',
 	});
 }
 
-/** Opens the pipeline that `folder` means. A checkpoint's averaged weights are taken when it has them. */
-export async function openPipeline(folder: string): Promise<OpenPipeline> {
-	const resolved = await resolvePipeline(folder);
+function isFolder(path: string): Promise<boolean> {
+	return stat(path).then(
+		(found) => found.isDirectory(),
+		() => false,
+	);
+}
+
+/** Reads the index and the scheduler of the pipeline that `folder` means. */
+export async function readPipelineFolder(folder: string, options: FetchOptions = {}): Promise<PipelineFolder> {
+	const resolved = await resolvePipeline(folder, options);
 	const index = await readPipelineIndex(resolved);
-	const part = index.parts.transformer ?? index.parts.unet;
-	if (!part) {
-		throw new DiffusionPipeError('input', 'has no denoiser', {
-			place: join(resolved, 'model_index.json'),
-			expected: 'a part transformer or unet',
-			found: Object.keys(index.parts).join(', '),
-		});
-	}
-	const name = index.parts.transformer ? 'transformer' : 'unet';
-	const averaged = join(resolved, `${name}_ema`);
-	const modelFolder = (await exists(averaged)) ? averaged : join(resolved, name);
+	partClass(resolved, index, 'scheduler');
 	const schedulerFile = join(resolved, 'scheduler', 'scheduler_config.json');
 	const text = await readFile(schedulerFile, 'utf8').catch((error: unknown) => {
 		throw fileError(schedulerFile, 'read', error);
 	});
-	const scheduler = parseSchedulerConfig(text, schedulerFile);
-	const { config, weights } = await readModelFolder(modelFolder);
-	const denoiser = createDenoiser(part[1], config, join(modelFolder, 'config.json'));
-	return { folder: resolved, denoiser, weights, scheduler, classes: classNames(index.options.id2label) };
+	return { folder: resolved, index, scheduler: parseSchedulerConfig(text, schedulerFile), schedulerFile };
 }
 
-function classNames(id2label: unknown): string[] | undefined {
+/** Opens the denoiser of the pipeline that `folder` means. A checkpoint's averaged weights are taken when it has them. */
+export async function openPipeline(folder: string): Promise<OpenPipeline> {
+	const { folder: resolved, index, scheduler } = await readPipelineFolder(folder);
+	const part = await openPart(resolved, index, denoiserName(resolved, index));
+	try {
+		const denoiser = createDenoiser(part.className, part.config, part.place);
+		return { folder: resolved, denoiser, weights: part.weights, scheduler, classes: classNames(index.options.id2label) };
+	} catch (error) {
+		await part.weights.close();
+		throw error;
+	}
+}
+
+/** Names of the classes by label from `id2label` of `model_index.json`. */
+export function classNames(id2label: unknown): string[] | undefined {
 	if (typeof id2label !== 'object' || id2label === null) return undefined;
 	const entries = Object.entries(id2label).filter((e): e is [string, string] => typeof e[1] === 'string');
 	const names: string[] = [];

@@ -1,100 +1,92 @@
 /** @file Sampling to a file: what `diffusionpipe sample` does. */
 
-import { mkdir } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { DiffusionPipeError, nearestName } from '../core/errors.ts';
 import { writeWhole } from '../io/atomic.ts';
-import { readParameter } from '../train/checkpoint.ts';
-import { createGenerator } from './denoise.ts';
-import { openPipeline } from './folder.ts';
+import type { HubEvent } from '../io/hub.ts';
+import { createPipeline } from './create.ts';
+import { labelsOf } from './labels.ts';
 import { pictureOf } from './pictures.ts';
+import type { GenerateEvent, GenerateOptions, Pipeline } from './pipeline.ts';
 
+export { createPipeline, type PipelineOptions } from './create.ts';
 export { createGenerator, type DenoiseOptions, type Generator } from './denoise.ts';
 export { type OpenPipeline, openPipeline, resolvePipeline } from './folder.ts';
+export type { Generated, GenerateEvent, GenerateOptions, Pipeline } from './pipeline.ts';
+export { pipelineClasses } from './pipelines/index.ts';
 export { trainingSamples } from './training-samples.ts';
 
-export interface SampleOptions {
-	/** A run, a checkpoint or a pipeline folder. */
+export interface SampleOptions extends Omit<GenerateOptions, 'labels' | 'onEvent'> {
+	/** A run, a checkpoint, a pipeline folder, or `owner/name` of a model on the hub. */
 	readonly folder: string;
 	/** Labels or class names; by default every class, up to 10. */
 	readonly labels?: readonly (number | string)[];
-	/** Denoising steps. Default 50. */
-	readonly steps?: number;
-	/** Default 2.5. */
-	readonly guidanceScale?: number;
-	readonly seed?: number;
-	/** Images of each label. Default 4. */
+	/** Images of each label or prompt. Default 4 of a label, 1 of a prompt. */
 	readonly perLabel?: number;
-	/** Default: one column per label. */
+	/** Default: one column per label or prompt. */
 	readonly columns?: number;
-	/** Default: `samples.png` in the folder sampled from. */
+	/** Default: `samples.png` in the folder sampled from; for a model of the hub in the working folder. */
 	readonly output?: string;
 	/** Devices to share the images. Default 1. */
 	readonly devices?: number;
-	/** Class of another scheduler to use with the options it shares. */
-	readonly scheduler?: string;
-	readonly signal?: AbortSignal;
+	/** Folder of a ControlNet, or its name on the hub. */
+	readonly controlNet?: string;
 	readonly onEvent?: (event: SampleEvent) => void;
 }
 
 export type SampleEvent =
-	| { readonly kind: 'step'; readonly step: number; readonly steps: number }
-	| { readonly kind: 'note'; readonly text: string };
+	| GenerateEvent
+	/** Bytes of a model of the hub that are here, and all there are. */
+	| { readonly kind: 'fetch'; readonly bytes: number; readonly total: number };
 
 /** Draws a grid of images and writes it as PNG. Throws input errors before any work. */
 export async function sampleToFile(options: SampleOptions): Promise<{ output: string; images: number; seconds: number }> {
-	const { steps = 50, guidanceScale = 2.5, seed = 0, perLabel = 4, devices = 1, signal } = options;
-	const say = options.onEvent ?? (() => {});
-	const pipeline = await openPipeline(options.folder);
+	const { folder, labels, prompts, perLabel, columns, output: wanted, devices, controlNet, onEvent, ...rest } = options;
+	const say = onEvent ?? (() => {});
+	const pipeline = await createPipeline(folder, {
+		signal: options.signal,
+		onFetch: (event) => tellFetch(event, say),
+		...(devices === undefined ? {} : { devices }),
+		...(controlNet === undefined ? {} : { controlNet }),
+	});
 	try {
-		const { denoiser, classes } = pipeline;
-		const columns = labelsOf(options.labels, classes, denoiser.labels?.none);
-		const labels = Array.from({ length: perLabel }, () => columns).flat();
-		say({ kind: 'note', text: `sampling ${labels.length} images from ${pipeline.folder}` });
+		const { asked, across } = whatToDraw(pipeline, options);
+		say({ kind: 'note', text: `sampling from ${pipeline.folder} (${pipeline.className})` });
 		const began = performance.now();
-		const generator = await createGenerator(denoiser, { devices, rows: labels.length });
-		try {
-			await generator.setWeights((name, shape) => readParameter(pipeline.weights, name, shape, pipeline.folder));
-			const images = await generator.sample({
-				labels,
-				scheduler: options.scheduler === undefined ? pipeline.scheduler : { ...pipeline.scheduler, _class_name: options.scheduler },
-				steps,
-				guidanceScale,
-				seed,
-				...(signal ? { signal } : {}),
-				onStep: (step, of) => say({ kind: 'step', step, steps: of }),
-			});
-			const [channels, height, width] = denoiser.chain.inputs[denoiser.sample]!.shape as [number, number, number];
-			const picture = pictureOf(images, [labels.length, channels, height, width], options.columns ?? columns.length);
-			const output = options.output ?? join(pipeline.folder, 'samples.png');
-			await mkdir(dirname(output), { recursive: true });
-			await writeWhole(output, picture.png);
-			return { output, images: labels.length, seconds: (performance.now() - began) / 1000 };
-		} finally {
-			await generator.close();
-		}
+		const { images, shape } = await pipeline.generate({ ...rest, ...asked, onEvent: say });
+		const picture = pictureOf(images, shape, columns ?? across);
+		const local = await stat(folder).then(
+			() => true,
+			() => false,
+		);
+		const output = wanted ?? (local ? join(pipeline.folder, 'samples.png') : 'samples.png');
+		await mkdir(dirname(output), { recursive: true });
+		await writeWhole(output, picture.png);
+		return { output, images: shape[0], seconds: (performance.now() - began) / 1000 };
 	} finally {
-		await pipeline.weights.close();
+		await pipeline.close();
 	}
 }
 
-/** Labels as numbers, checked against the model's classes. */
-function labelsOf(
-	wanted: readonly (number | string)[] | undefined,
-	classes: readonly string[] | undefined,
-	none: number | undefined,
-): number[] {
-	const count = Math.min(classes?.length ?? none ?? 1, none ?? Number.POSITIVE_INFINITY);
-	if (!wanted || wanted.length === 0) return Array.from({ length: Math.min(count, 10) }, (_, i) => i);
-	return wanted.map((label) => {
-		const index = typeof label === 'number' ? label : classes?.indexOf(label) !== -1 && classes ? classes.indexOf(label) : Number(label);
-		if (Number.isInteger(index) && index >= 0 && index < count) return index;
-		const near = typeof label === 'string' ? nearestName(label, classes ?? []) : undefined;
-		throw new DiffusionPipeError('usage', 'no such class', {
-			place: '--labels',
-			expected: classes ? `a number below ${count} or one of ${classes.slice(0, 20).join(', ')}` : `a number below ${count}`,
-			found: String(label),
-			...(near === undefined ? {} : { hint: `did you mean ${near}?` }),
-		});
-	});
+/** The labels or prompts, each as often as wanted, round by round; what the pipeline does not take is left for it to refuse. */
+function whatToDraw(
+	{ takes, classes, labelCount }: Pipeline,
+	{ labels, prompts, perLabel }: SampleOptions,
+): { asked: Pick<GenerateOptions, 'labels' | 'prompts'>; across: number } {
+	const rounds = <T>(list: readonly T[], each: number) => Array.from({ length: perLabel ?? each }, () => list).flat();
+	if (takes === 'prompts') {
+		const own = prompts ?? [];
+		return { asked: { prompts: rounds(own, 1), ...(labels === undefined ? {} : { labels: [] }) }, across: own.length };
+	}
+	if (prompts !== undefined) return { asked: { prompts }, across: 1 };
+	const own = labelsOf(labels, classes, labelCount);
+	return { asked: { labels: rounds(own, 4) }, across: own.length };
+}
+
+function tellFetch(event: HubEvent, say: (event: SampleEvent) => void): void {
+	if (event.kind === 'note') say({ kind: 'note', text: event.text });
+	else if (event.kind === 'progress') say({ kind: 'fetch', bytes: event.bytes, total: event.total });
+	else if (event.cachedBytes < event.bytes) {
+		say({ kind: 'note', text: `fetching ${event.files} files, ${((event.bytes - event.cachedBytes) / 1e9).toFixed(1)} GB to go` });
+	}
 }

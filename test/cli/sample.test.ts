@@ -1,6 +1,6 @@
 /** @file The sample command around a generator that does no work. */
 import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { runProgram } from '../../src/cli/program.ts';
 import { DiffusionPipeError } from '../../src/core/errors.ts';
@@ -24,7 +24,7 @@ const here = (path: string) => relative(process.cwd(), join(tmpdir(), path));
 
 async function run(argv: readonly string[], change = {}) {
 	const context = fakeContext(change);
-	const code = await runProgram(['sample', 'runs/a', ...argv], context);
+	const code = await runProgram(['sample', './runs/a', ...argv], context);
 	return { code, out: context.out(), err: context.err(), options: sampleToFile.mock.lastCall?.[0] };
 }
 
@@ -52,6 +52,44 @@ describe('sample', () => {
 			output: here('out/x.png'),
 			scheduler: 'DDIMScheduler',
 		});
+	});
+
+	it('passes on what is asked for in words and pictures', async () => {
+		const argv = [
+			...['--prompt', 'a red fox', '--prompt', '1984', '--negative-prompt', 'blurred', '--image', 'in/fox.jpg', '--strength', '0.4'],
+			...['--height', '512', '--width', '640', '--controlnet', './edges', '--control-image', 'edges.png', '--control-scale', '0.7'],
+		];
+		const { code, options } = await run(argv);
+		expect(code).toBe(0);
+		expect(options).toMatchObject({
+			prompts: ['a red fox', '1984'],
+			negativePrompt: 'blurred',
+			image: here('in/fox.jpg'),
+			strength: 0.4,
+			height: 512,
+			width: 640,
+			controlNet: here('edges'),
+			controlImage: here('edges.png'),
+			controlScale: 0.7,
+		});
+	});
+
+	it('takes a name of the hub as it is, and a path wherever its first part is a folder', async () => {
+		const context = fakeContext({ cwd: join(tmpdir(), '..') });
+		await runProgram(['sample', 'owner-of-none/model', '--controlnet', 'owner-of-none/edges'], context);
+		expect(sampleToFile.mock.lastCall![0]).toMatchObject({ folder: 'owner-of-none/model', controlNet: 'owner-of-none/edges' });
+		await runProgram(['sample', `${basename(tmpdir())}/model`], context);
+		expect(sampleToFile.mock.lastCall![0].folder).toBe(here('model'));
+	});
+
+	it('shows how much of a model has come', async () => {
+		sampleToFile.mockImplementation(async ({ onEvent }) => {
+			onEvent?.({ kind: 'fetch', bytes: 1e9, total: 7e9 });
+			onEvent?.({ kind: 'note', text: 'sampling' });
+			return done;
+		});
+		expect((await run([], { isTTY: true })).err).toMatch(/\rfetched 1\.0 GB of 7\.0 GB.*\nsampling\n/s);
+		expect((await run([])).err).not.toContain('fetched');
 	});
 
 	it('takes a single label, and names with spaces', async () => {
