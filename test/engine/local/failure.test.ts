@@ -216,11 +216,10 @@ describe('feeds', () => {
 
 describe('the engine', () => {
 	it('does not start with a graph that ONNX Runtime refuses, and says why', async () => {
-		const { program, graphs } = twoDevices([4], quick);
-		const good = graphs.get(graphId('second'))!;
-		const bad: Graph = { ...good, nodes: good.nodes.map((n) => ({ ...n, op: 'BiasGelu' as const })) };
-		const started = createLocalEngine({ program, graphs: new Map([...graphs, [graphId('second'), bad]]) });
-		expect((await errorOf(started)).message).toMatch(/^device 1, graph second: .*BiasGelu/s);
+		// ONNX allows Erf of float64, but there is no kernel for it.
+		const double = (g: GraphBuilder, x: Value) => g.scope('up.1', () => g.cast(g.erf(g.cast(x, 'float64')), 'float32'));
+		const error = await errorOf(createLocalEngine(twoDevices([4], quick, double)));
+		expect(error.message).toMatch(/^device 1, graph second: Could not find an implementation for Erf\S* node with name 'up\.1\/Erf/);
 		await startsAgain();
 	});
 
