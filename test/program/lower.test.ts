@@ -56,7 +56,11 @@ const iteration = ({ program }: Compiled, device: number): readonly Instruction[
 
 describe('lowerTraining', () => {
 	it('gives the program of two stages under 1F1B', () => {
-		expect(formatProgram(lower([2], 2).program)).toMatchInlineSnapshot(`
+		// The optimiser's piece length and the norm's own arithmetic are tuned apart from this.
+		const text = formatProgram(lower([2], 2).program)
+			.replace(/^graph normSquared.*\n/m, '')
+			.replaceAll(String(bankChunk), 'CHUNK');
+		expect(text).toMatchInlineSnapshot(`
 			"program tiny training, 1 x 2 devices, version 1
 			source hyper float32[10]
 			source x float32[4,4], per sample
@@ -66,9 +70,8 @@ describe('lowerTraining', () => {
 			graph stage0.backward (float32[2,4] x4, float32[4,4], float32[4]) -> (float32[4,4], float32[4]), workspace 112 bytes
 			graph stage1.forward (float32[2,4], float32[4,4], float32[2,4] x2) -> (float32[2], float32[2,4]), workspace 64 bytes
 			graph stage1.backward (float32[2,4] x2, float32[4,4] x2) -> (float32[2,4] x2, float32[4,4]), workspace 64 bytes
-			graph normSquared.32768 (float32[32768]) -> (float32[1]), workspace 131104 bytes
 			device 0
-			  bank stage0 32768 elements, 2 moments
+			  bank stage0 CHUNK elements, 2 moments
 			  resident 2 parameters, 3 gradients
 			  iteration
 			     0 feed hyper <- hyper
@@ -88,13 +91,13 @@ describe('lowerTraining', () => {
 			    14 recv gradIn:skip@0#1 from 1 over 1>0
 			    15 run 0B1 stage0.backward (feed:x#1, saved:act/Tanh_1#1, gradIn:h@1#1, gradIn:skip@0#1, 2 gradients) -> (2 gradients)
 			    16 drop (feed:x#1, saved:act/Tanh_1#1, gradIn:h@1#1, gradIn:skip@0#1)
-			    17 run norm normSquared.32768 (sum:*) -> (normSquared)
+			    17 run norm normSquared.CHUNK (sum:*) -> (normSquared)
 			    18 allReduce (normSquared) over replica0
 			    19 update stage0 (hyper, normSquared)
 			    20 fetch normSquared as normSquared from 0
 			    21 drop (normSquared, hyper)
 			device 1
-			  bank stage1 32768 elements, 2 moments
+			  bank stage1 CHUNK elements, 2 moments
 			  resident 1 parameter, 2 gradients
 			  iteration
 			     0 feed hyper <- hyper
@@ -120,7 +123,7 @@ describe('lowerTraining', () => {
 			    20 drop (in:h@1#1, saved:loss/Sub_2#1)
 			    21 send grad:h@1#1 to 0 over 1>0
 			    22 send grad:skip@0#1 to 0 over 1>0
-			    23 run norm normSquared.32768 (sum:*) -> (normSquared)
+			    23 run norm normSquared.CHUNK (sum:*) -> (normSquared)
 			    24 allReduce (normSquared) over replica0
 			    25 update stage1 (hyper, normSquared)
 			    26 drop (normSquared, hyper)
