@@ -6,7 +6,7 @@
     {"cmd": "check", "model": "unet-sd", "folder": path}  ->  {"worst": largest relative difference, "tensors": number compared}
     {"cmd": "setup", "model": "unet-sd", "config": {...}, "outputs": [names], "inputs": {name: {"dtype": "float32" or "int64",
         "shape": [...], "below": n}}}  ->  {"parameters": n}
-    {"cmd": "time", "what": "forward" or "both", "repeat": n}  ->  {"ms": [...]}
+    {"cmd": "time", "what": "forward" or "both"}  ->  {"ms": wall time, "cpu_ms": processor time}
     {"cmd": "quit"}
 
 `both` is forward, the sum over the outputs of the mean squared error, and the gradients of all parameters; `forward` keeps nothing for gradients.
@@ -86,13 +86,10 @@ class Timed:
         self.model.zero_grad()
         sum((found - target).square().mean() for found, target in zip(self.run(), self.targets, strict=True)).backward()
 
-    def time(self, what: str, repeat: int) -> list[float]:
-        spent = []
-        for _ in range(repeat):
-            start = time.perf_counter()
-            self.forward() if what == "forward" else self.both()
-            spent.append((time.perf_counter() - start) * 1000)
-        return spent
+    def time(self, what: str) -> dict[str, float]:
+        start, busy = time.perf_counter(), time.process_time()
+        self.forward() if what == "forward" else self.both()
+        return {"ms": (time.perf_counter() - start) * 1000, "cpu_ms": (time.process_time() - busy) * 1000}
 
 
 def main() -> None:
@@ -114,7 +111,7 @@ def main() -> None:
                 timed = Timed(request)
                 return {"parameters": sum(p.numel() for p in timed.model.parameters())}
             case "time" if timed is not None:
-                return {"ms": timed.time(request["what"], request.get("repeat", 1))}
+                return timed.time(request["what"])
             case command:
                 raise ValueError(f"expected check, setup, then time; or quit; found {command}")
 
