@@ -39,7 +39,7 @@ export function adamwHyper({ lr, betas: [b1, b2], eps, weightDecay, step, maxGra
 /**
  * Inputs: parameter, gradient, first and second moment, and with `ema` the average (each [bankChunk]), hyper, normSquared [1].
  * Outputs: the same without the last two, the gradient zeroed. Decoupled weight decay (Loshchilov & Hutter, 1711.05101) and
- * PyTorch's order of operations: the denominator is sqrt(v) / sqrt(1 - beta2^t) + eps. Clipping scales by
+ * PyTorch's denominator sqrt(v) / sqrt(1 - beta2^t) + eps, here multiplied by sqrt(1 - beta2^t). Clipping scales by
  * min(1, max / (norm + 1e-6)) like `clip_grad_norm_`.
  */
 export function adamwGraph(ema: boolean): Graph {
@@ -55,11 +55,12 @@ export function adamwGraph(ema: boolean): Graph {
 		0,
 	) as Value[];
 	const clip = g.min(g.div(maxNorm!, g.add(g.sqrt(normSquared), 1e-6)), 1);
-	const clipped = g.mul(grad, clip);
-	const m1 = g.add(g.mul(m, b1!), g.mul(clipped, b1Rest!));
-	const v1 = g.add(g.mul(v, b2!), g.mul(g.mul(clipped, clipped), b2Rest!));
-	const denominator = g.add(g.mul(g.sqrt(v1), correction!), eps!);
-	const p1 = g.sub(g.mul(p, keep!), g.div(g.mul(m1, rate!), denominator));
+	// Scalars are joined before they meet a chunk: each product with a chunk is a pass over it.
+	const m1 = g.add(g.mul(m, b1!), g.mul(grad, g.mul(clip, b1Rest!)));
+	const scaled = g.mul(grad, g.mul(clip, g.sqrt(b2Rest!)));
+	const v1 = g.add(g.mul(v, b2!), g.mul(scaled, scaled));
+	const denominator = g.add(g.sqrt(v1), g.div(eps!, correction!));
+	const p1 = g.sub(g.mul(p, keep!), g.mul(g.div(m1, denominator), g.div(rate!, correction!)));
 	// Made from p1, so that it cannot be written over the gradient before that is read.
 	const zero = g.mul(p1, 0);
 	const outputs = [p1, zero, m1, v1];

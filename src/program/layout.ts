@@ -3,8 +3,8 @@ import { sizeOf } from '../core/tensor.ts';
 import type { Parameter } from '../nn/context.ts';
 import { type BankId, bankId } from './types.ts';
 
-/** Elements one optimiser call works on: its five arrays of this length stay in a core's second-level cache. */
-export const bankChunk = 32768;
+/** Elements one optimiser call works on: enough that calls cost little, few enough that what it computes between its arrays stays in a core's second-level cache. */
+export const bankChunk = 65536;
 
 /** A parameter's place in its bank. */
 export interface LaidParameter extends Parameter {

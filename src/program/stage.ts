@@ -137,11 +137,21 @@ function accumulate(backward: Graph, weights: readonly ValueName[]): Graph {
 	return checkGraph({ ...backward, inputs, nodes: [...nodes, ...added], values }, 'accumulation');
 }
 
-/** Sum of squares of a flat gradient buffer [size], in rows so that float32 rounding stays small: output [1]. */
+/** Elements squared at once: they stay in a core's second-level cache. */
+const normPiece = 2 ** 18;
+
+/**
+ * Sum of squares of a flat gradient buffer [size], in rows so that float32 rounding stays small: output [1]. Pieces are squared and summed one after the
+ * other, since ONNX Runtime's ReduceSumSquare takes three times as long as a product and a sum in cache.
+ */
 export function normSquaredGraph(size: number): Graph {
 	const g = createBuilder(`normSquared[${size}]`);
 	const flat = g.input('gradients', 'float32', [size]);
-	const rows = g.reduceSumSquare(g.reshape(flat, [-1, 4096]), [1], false);
-	const total: Value = g.reshape(g.reduceSum(rows, [0], false), [1]);
-	return g.finish([total]);
+	const step = Math.max(normPiece, Math.ceil(size / 64 / normPiece) * normPiece);
+	const sums = Array.from({ length: Math.ceil(size / step) }, (_, i) => {
+		const piece = size <= step ? flat : g.slice(flat, [i * step], [Math.min((i + 1) * step, size)], [0]);
+		return g.reduceSum(g.reshape(g.mul(piece, piece), [-1, 4096]), [1], false);
+	});
+	const total: Value = g.reduceSum(g.concat(sums, 0), [0], false);
+	return g.finish([g.reshape(total, [1])]);
 }

@@ -88,9 +88,10 @@ export function createDevice(setup: DeviceSetup): Device {
 		const known = updaters.get(id);
 		if (known) return known;
 		const bank = device.banks.find((b) => b.id === id) ?? missing(place(`bank ${id}`));
+		const { once, each, further } = setup.update ?? missing(place('update graph'));
 		const made = createUpdater(
 			environment,
-			open('update', setup.update ?? missing(place('update graph'))),
+			{ once: once && open('update, once', once), each: open('update', each), further },
 			bank,
 			setup.banks.get(id) as BankMemory,
 		);

@@ -16,6 +16,7 @@ import { addressOf, createEnvironment, type Environment, releaseValue } from './
 import { adviseLargePages, reserveArena } from './pages.ts';
 import type { BankMemory, DeviceSetup, Fetched, FromDevice, GraphModel, SharedTensor, ToDevice } from './protocol.ts';
 import { createChannel, createControl, createMeeting, drain, stop } from './shared.ts';
+import { type UpdateParts, updateParts } from './update.ts';
 
 export interface LocalEngineOptions {
 	/** Graph of the optimiser step, for programs with `update`. */
@@ -72,6 +73,11 @@ export function modelOf(graph: Graph): GraphModel {
 	};
 }
 
+function updateModels(graph: Graph): UpdateParts<GraphModel> {
+	const { once, each, further } = updateParts(graph);
+	return { once: once && modelOf(once), each: modelOf(each), further };
+}
+
 /** Starts a thread per device and compiles the program's graphs there. Throws when a device cannot start. */
 export async function createLocalEngine(
 	{ program, graphs }: Pick<Compiled, 'program' | 'graphs'>,
@@ -94,7 +100,7 @@ export async function createLocalEngine(
 			),
 	);
 	const models = new Map([...graphs].map(([id, graph]) => [id as string, modelOf(graph)]));
-	const update = options.update && modelOf(options.update);
+	const update = options.update && updateModels(options.update);
 	const shared = sharedEnvironment();
 	reserveArena(shared, transientBytes(program));
 

@@ -155,6 +155,12 @@ function cStrings(names: readonly string[]): { pointers: BigUint64Array; keep: U
 	return { pointers, keep };
 }
 
+/**
+ * Rewritings of ONNX Runtime that make graphs slower on a CPU: SkipLayerNormalization takes five times as long as the sum and the normalisation apart, and
+ * slices copied one by one stay in cache until they are read, where one Split writes all of them to memory first.
+ */
+const slowerOptimizers = ['SkipLayerNormFusion', 'GatherSliceToSplitFusion'];
+
 /** Compiles an ONNX model. Throws an engine error with ONNX Runtime's message when it refuses the model. */
 export function createSession(
 	environment: Environment,
@@ -174,6 +180,7 @@ export function createSession(
 	// Spinning threads of one device would take the cores of another.
 	ort.check('AddSessionConfigEntry', name, options, 'session.intra_op.allow_spinning', '0');
 	ort.check('AddSessionConfigEntry', name, options, 'session.set_denormal_as_zero', '1');
+	ort.check('AddSessionConfigEntry', name, options, 'optimization.disable_specified_optimizers', slowerOptimizers.join(';'));
 	let session: Pointer;
 	try {
 		ort.check('CreateSessionFromArray', `graph ${name}`, environment.env, model, model.byteLength, options, out);

@@ -4,6 +4,7 @@ import type { TypeShape } from '../../core/tensor.ts';
 import type { DeviceProgram, Program } from '../../program/types.ts';
 import type { Environment } from './native.ts';
 import type { Channel, Control, Meeting } from './shared.ts';
+import type { UpdateParts } from './update.ts';
 
 /** A graph as a device gets it. */
 export interface GraphModel {
@@ -26,7 +27,7 @@ export interface DeviceSetup {
 	readonly device: DeviceProgram;
 	readonly groups: Program['groups'];
 	readonly graphs: ReadonlyMap<string, GraphModel>;
-	readonly update: GraphModel | undefined;
+	readonly update: UpdateParts<GraphModel> | undefined;
 	readonly banks: ReadonlyMap<string, BankMemory>;
 	readonly channels: ReadonlyMap<string, Channel>;
 	readonly meetings: ReadonlyMap<string, Meeting>;
