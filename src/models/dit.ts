@@ -60,7 +60,6 @@ export function readDiTConfig(raw: unknown, place?: string): DiTConfig {
 }
 
 const zeros: Init = { kind: 'zeros' };
-const small: Init = { kind: 'normal', std: 0.02 };
 
 type Six = [Value, Value, Value, Value, Value, Value];
 
@@ -138,7 +137,7 @@ export function ditChain(config: DiTConfig, size: SizeOptions = {}): Chain {
 function combinedEmbedding(ctx: LayerContext, timestep_B: Value, labels_B: Value, width: number, classes: number): Value {
 	const { g } = ctx;
 	const sinusoid = timestepSinusoid(g, timestep_B, 256, { flipSinToCos: true, downscaleFreqShift: 1 });
-	const time = ctx.at('timestep_embedder', (c) => timestepMlp(c, sinusoid, width, small));
-	const label = ctx.at('class_embedder', (c) => c.at('embedding_table', (t) => embedding(t, labels_B, classes + 1, width, small)));
+	const time = ctx.at('timestep_embedder', (c) => timestepMlp(c, sinusoid, width));
+	const label = ctx.at('class_embedder', (c) => c.at('embedding_table', (t) => embedding(t, labels_B, classes + 1, width)));
 	return g.add(time, label);
 }
