@@ -2,10 +2,12 @@
 import { type Pass, runPasses } from '../../graph/passes/index.ts';
 import type { Graph } from '../../graph/types.ts';
 import { gemmSum } from './lowering/gemm-sum.ts';
+import { groupNormByInstances } from './lowering/group-norm.ts';
 import { mergeTransposes, transposeSmallOperand } from './lowering/transposes.ts';
 
 /** The passes in their order. Each keeps inputs, outputs and, but for rounding, results. */
 export const loweringPasses: Readonly<Record<string, Pass>> = {
+	'group norms': groupNormByInstances,
 	'small transposes': transposeSmallOperand,
 	'merged transposes': mergeTransposes,
 	'sums of products': gemmSum,
