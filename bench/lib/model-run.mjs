@@ -49,7 +49,8 @@ async function started(compiled, inputs) {
 		else memory.fill(p.name.endsWith('.bias') ? 0 : 1, p.offset, p.offset + sizeOf(p.shape));
 	}
 	return {
-		parameters: bank.parameters.reduce((n, p) => n + sizeOf(p.shape), 0),
+		/** Trained numbers: fixed position tables apart. */
+		parameters: bank.parameters.reduce((n, p) => n + (p.trained ? sizeOf(p.shape) : 0), 0),
 		/** Milliseconds of one run, by the clock and of the processor. */
 		async time() {
 			const start = performance.now();
