@@ -2,14 +2,18 @@
 import { type Pass, runPasses } from '../../graph/passes/index.ts';
 import type { Graph } from '../../graph/types.ts';
 import { gemmSum } from './lowering/gemm-sum.ts';
+import { explicitTransposes } from './lowering/gradient-products.ts';
 import { groupNormByInstances } from './lowering/group-norm.ts';
+import { mergeReshapes } from './lowering/reshapes.ts';
 import { mergeTransposes, transposeSmallOperand } from './lowering/transposes.ts';
 
 /** The passes in their order. Each keeps inputs, outputs and, but for rounding, results. */
 export const loweringPasses: Readonly<Record<string, Pass>> = {
 	'group norms': groupNormByInstances,
+	'merged reshapes': mergeReshapes,
 	'small transposes': transposeSmallOperand,
 	'merged transposes': mergeTransposes,
+	'explicit transposes': explicitTransposes,
 	'sums of products': gemmSum,
 };
 

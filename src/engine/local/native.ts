@@ -157,9 +157,10 @@ function cStrings(names: readonly string[]): { pointers: BigUint64Array; keep: U
 
 /**
  * Rewritings of ONNX Runtime that make graphs slower on a CPU: SkipLayerNormalization takes five times as long as the sum and the normalisation apart, and
- * slices copied one by one stay in cache until they are read, where one Split writes all of them to memory first.
+ * slices copied one by one stay in cache until they are read, where one Split writes all of them to memory first; transposes that stand before a product
+ * here stand there because they pay.
  */
-const slowerOptimizers = ['SkipLayerNormFusion', 'GatherSliceToSplitFusion'];
+const slowerOptimizers = ['SkipLayerNormFusion', 'GatherSliceToSplitFusion', 'GemmTransposeFusion'];
 
 /** Compiles an ONNX model. Throws an engine error with ONNX Runtime's message when it refuses the model. */
 export function createSession(

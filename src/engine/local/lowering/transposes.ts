@@ -4,7 +4,8 @@ import { swapLast } from '../../../graph/ops/product.ts';
 import type { Graph, Node, Value, ValueName } from '../../../graph/types.ts';
 import { type Rewriting, rewrite } from './rewrite.ts';
 
-const permOf = (node: Node, rank: number): readonly number[] =>
+/** The permutation of a Transpose. */
+export const permOf = (node: Node, rank: number): readonly number[] =>
 	(node.attributes.perm as readonly number[] | undefined) ?? [...Array(rank).keys()].reverse();
 
 /** Transpose(Transpose(x)) to one Transpose, or to x. */
