@@ -1,4 +1,5 @@
 /** @file Contrastive training of a text and an image encoder: both towers and the symmetric loss in one chain (Radford et al., 2103.00020). */
+import { randomStream } from '../core/random.ts';
 import { sizeOf, type Tensor, tensor } from '../core/tensor.ts';
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { Value } from '../graph/types.ts';
@@ -6,6 +7,7 @@ import type { Tokenizer } from '../io/tokenizer.ts';
 import { type CLIPTextConfig, clipTextChain } from '../models/clip-text.ts';
 import { type CLIPVisionConfig, clipVisionChain } from '../models/clip-vision.ts';
 import type { Chain, Layer } from '../nn/chain.ts';
+import { type Augmentation, augmentPictures } from './augment.ts';
 import { sharedBuffers } from './feeds.ts';
 import { type FitOptions, type FittedWeights, fitChain } from './fit.ts';
 import { checkImages } from './image-check.ts';
@@ -60,11 +62,20 @@ function unitRows(g: GraphBuilder, x_BD: Value): Value {
 	return g.div(x_BD, g.sqrt(g.reduceSumSquare(x_BD, [1])));
 }
 
-/** Trains both encoders from their first weights on the images and captions of `options.data`, which must have the config's size. */
-export async function trainContrastive(config: ContrastiveConfig, tokenizer: Tokenizer, options: FitOptions): Promise<FittedWeights> {
+/**
+ * Trains both encoders from their first weights on the images and captions of `options.data`, which must have the config's size. `augment` changes
+ * the images at random.
+ */
+export async function trainContrastive(
+	config: ContrastiveConfig,
+	tokenizer: Tokenizer,
+	options: FitOptions & { readonly augment?: Augmentation },
+): Promise<FittedWeights> {
 	const chain = contrastiveTrainingChain(config, options.config.train.batch_size);
 	const image = chain.inputs.pixel_values!.shape;
 	const [tokens] = chain.inputs.input_ids!.shape as [number];
+	const { augment } = options;
+	const changes = randomStream(options.seed, 'train.augment');
 	return fitChain(chain, options, (info) => {
 		checkImages(info, image);
 		const memory = sharedBuffers(3);
@@ -72,6 +83,7 @@ export async function trainContrastive(config: ContrastiveConfig, tokenizer: Tok
 			const count = captions.length;
 			const pixels = new Float32Array(memory('pixels', step, 4 * count * sizeOf(image)), 0, count * sizeOf(image));
 			pixels.set(images);
+			if (augment) augmentPictures(pixels, image, augment, changes, step);
 			const ids = new BigInt64Array(memory('ids', step, 8 * count * tokens), 0, count * tokens);
 			ids.set(tokenizer.encode(captions, { maxLength: tokens }).inputIds.data);
 			return {
