@@ -15,8 +15,15 @@ export { createLocalEngine, type IterationResult, type LocalEngine } from './eng
 export { type SimulationCosts, simulate } from './engine/simulate/simulate.ts';
 export {
 	createGenerator,
+	createPipeline,
+	type Generated,
+	type GenerateEvent,
+	type GenerateOptions,
 	type Generator,
 	openPipeline,
+	type Pipeline,
+	type PipelineOptions,
+	pipelineClasses,
 	type SampleEvent,
 	type SampleOptions,
 	sampleToFile,

@@ -4,7 +4,8 @@ import type { Tensor, TypeShape } from '../core/tensor.ts';
 import type { PipelineIndex } from '../io/model-folder.ts';
 import { openTokenizer, type Tokenizer } from '../io/tokenizer.ts';
 import { createEncoder, type Encoder } from '../models/encoders.ts';
-import { checkWeights, type ModelPart, openPart, partClass, type RunOptions, withForward } from './parts.ts';
+import { runOnce } from './in-sections.ts';
+import { checkWeights, type ModelPart, openPart, partClass, type RunOptions } from './parts.ts';
 
 /** How a pipeline uses one of its text encoders. */
 export interface TextUse {
@@ -56,7 +57,7 @@ export async function openTextEncoder(folder: string, index: PipelineIndex, use:
 			weightNames: part.weights.names,
 			...(use.attentionMask ? { attentionMask: true } : {}),
 		});
-		return { use, part, tokenizer, encoder, tokens, types: checkWeights(encoder.chain, part) };
+		return { use, part, tokenizer, encoder, tokens, types: checkWeights(encoder.chain, part, Number.POSITIVE_INFINITY) };
 	} catch (error) {
 		await part.weights.close();
 		throw error;
@@ -72,10 +73,8 @@ export async function encodeTexts(
 ): Promise<EncodedTexts> {
 	const { inputIds, attentionMask, truncated } = tokenizer.encode(texts, { maxLength: tokens });
 	if (truncated.length > 0) onCut(truncated, tokens);
+	const inputs = { input_ids: inputIds, ...(use.attentionMask ? { attention_mask: attentionMask } : {}) };
 	// A few texts at once: their activations are small beside the weights.
-	const run = { ...options, rows: texts.length, elementsPerRow: 2 ** 14 };
-	const outputs = await withForward(encoder.chain, part, run, (forward) =>
-		forward.run({ input_ids: inputIds, ...(use.attentionMask ? { attention_mask: attentionMask } : {}) }),
-	);
+	const outputs = await runOnce(encoder.chain, part, inputs, { ...options, elementsPerRow: 2 ** 14 });
 	return { outputs, attentionMask };
 }

@@ -120,6 +120,7 @@ const noiseScheduler = (className: string): Config => ({
 	beta_schedule: 'scaled_linear',
 	prediction_type: 'epsilon',
 	steps_offset: 1,
+	clip_sample: false,
 });
 const flowScheduler: Config = { _class_name: 'FlowMatchEulerDiscreteScheduler', shift: 3 };
 
@@ -235,9 +236,36 @@ export const recipes = {
 		},
 		vae: { ...vaeConfig, scaling_factor: 0.3611, shift_factor: 0.1159, use_quant_conv: false, use_post_quant_conv: false },
 	},
+	dit: {
+		...sd,
+		className: 'DiTPipeline',
+		encoders: [],
+		denoiser: {
+			_class_name: 'DiTTransformer2DModel',
+			num_attention_heads: 2,
+			attention_head_dim: 8,
+			num_layers: 2,
+			patch_size: 2,
+			sample_size: 8,
+			in_channels: 4,
+			out_channels: 8,
+			num_embeds_ada_norm: 3,
+		},
+		options: { id2label: { 0: 'owl', 1: 'fox', 2: 'boat' } },
+	},
 } as const satisfies Record<string, Recipe>;
 
 export type RecipeName = keyof typeof recipes;
+
+/** Paths of pipeline folders under `root` by name, each written when it is first asked for. */
+export function tinyPipelines(root: string): (name: RecipeName) => Promise<string> {
+	const written = new Map<RecipeName, Promise<string>>();
+	return (name) => {
+		const folder = written.get(name) ?? writeTinyPipeline(join(root, name), name);
+		written.set(name, folder);
+		return folder;
+	};
+}
 
 /** Writes the pipeline folder `folder` and returns its path. */
 export async function writeTinyPipeline(folder: string, name: RecipeName): Promise<string> {
@@ -275,6 +303,20 @@ export async function writeTinyControlNet(folder: string, over: Config = {}): Pr
 	const chain = controlNetChain(readControlNetConfig(config), { height: 8, width: 8 });
 	await writeModelFolder(folder, config, weightsOf([chain], 40));
 	return folder;
+}
+
+/** Ids that the CLIP tokenizer of the folders gives for words of letters, padded to `clipLength`. */
+export function clipIds(words: readonly string[]): number[] {
+	const id = (piece: string) => clipPieces.indexOf(piece);
+	const ids = words.flatMap((word) => [...word].map((c, i) => id(i === word.length - 1 ? `${c}</w>` : c)));
+	const end = id('<|endoftext|>');
+	return [id('<|startoftext|>'), ...ids, ...new Array<number>(clipLength - 1 - ids.length).fill(end)];
+}
+
+/** Ids that the T5 tokenizer of the folders gives for one word or none, padded to `tokens`. */
+export function t5Ids(word: string, tokens: number): number[] {
+	const ids = [...(word === '' ? '' : `▁${word}`)].map((c) => t5Pieces.indexOf(c));
+	return [...ids, 1, ...new Array<number>(tokens - 1 - ids.length).fill(0)];
 }
 
 /** Config and weights of a part, for a test to compute with by itself. */

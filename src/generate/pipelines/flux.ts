@@ -1,6 +1,7 @@
 /** @file Flux.1: the pooled text of CLIP and the states of T5; latents packed two by two into tokens; guidance as a number the model takes. */
 import type { SampleLayout } from '../denoising.ts';
-import { sameRows, textPipeline } from '../text-pipeline.ts';
+import { sameRows } from '../text-family.ts';
+import { textPipeline } from '../text-pipeline.ts';
 
 /** FluxPipeline. */
 export const flux = textPipeline({

@@ -1,6 +1,6 @@
 /** @file The pipelines by the class names of `model_index.json`. Adding one is one file and one line here. */
 import { join } from 'node:path';
-import { DiffusionPipeError, nearestName } from '../../core/errors.ts';
+import { DiffusionPipeError } from '../../core/errors.ts';
 import type { PipelineClass, PipelineFolder } from '../pipeline.ts';
 import { classConditional } from './class-conditional.ts';
 import { flux } from './flux.ts';
@@ -27,12 +27,9 @@ export const pipelineClasses: Readonly<Record<string, PipelineClass>> = {
 export function pipelineClass({ folder, index }: PipelineFolder): PipelineClass {
 	const found = Object.hasOwn(pipelineClasses, index.className) ? pipelineClasses[index.className] : undefined;
 	if (found) return found;
-	const known = Object.keys(pipelineClasses);
-	const near = nearestName(index.className, known);
 	throw new DiffusionPipeError('input', `pipelines of class ${index.className} are not supported`, {
 		place: join(folder, 'model_index.json'),
-		expected: known.join(', '),
+		expected: Object.keys(pipelineClasses).join(', '),
 		found: index.className,
-		...(near ? { hint: `when its parts are those of ${near}, write that as _class_name` } : {}),
 	});
 }

@@ -1,5 +1,6 @@
 /** @file PixArt-alpha (Chen et al., 2310.00426) and -Sigma: a transformer that attends to the states of T5, its padding left out. */
-import { sameRows, type TextFamily, textPipeline } from '../text-pipeline.ts';
+import { sameRows, type TextFamily } from '../text-family.ts';
+import { textPipeline } from '../text-pipeline.ts';
 
 function pixart(tokens: number): TextFamily {
 	return {

@@ -1,7 +1,8 @@
 /** @file Stable Diffusion XL (Podell et al., 2307.01952): two text encoders side by side, a pooled text and the size of the image as numbers. */
 import type { Tensor } from '../../core/tensor.ts';
 import type { PixelSize } from '../image-size.ts';
-import { sameRows, textPipeline } from '../text-pipeline.ts';
+import { sameRows } from '../text-family.ts';
+import { textPipeline } from '../text-pipeline.ts';
 import { concatLast } from '../text-states.ts';
 
 /** The states before the last block. */
