@@ -1,11 +1,12 @@
 /** @file From a folder to a picture file, for prompts and for labels, as the command does it. */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createPipeline, type SampleEvent, sampleToFile } from '../../src/generate/index.ts';
 import { relativeDifference } from '../helpers/fixture.ts';
 import { tinyPipelines } from '../helpers/tiny-pipelines.ts';
+import { startHub } from '../io/hub-server.ts';
 
 let root = '';
 let folder: ReturnType<typeof tinyPipelines>;
@@ -42,6 +43,41 @@ describe('prompts', () => {
 		await sampleToFile({ folder: await folder('sd'), prompts, steps: 1, height: 16, width: 24, output, onEvent: (e) => events.push(e) });
 		expect(sizeOfPng(output)).toEqual([48, 32]);
 		expect(events).toContainEqual({ kind: 'note', text: 'only the first 12 tokens are read of: one word and another word' });
+	});
+
+	it('of a model trained on pixels need no autoencoder', async () => {
+		const bare = join(root, 'bare');
+		cpSync(await folder('sd'), bare, { recursive: true });
+		const index = JSON.parse(readFileSync(join(bare, 'model_index.json'), 'utf8')) as Record<string, unknown>;
+		writeFileSync(join(bare, 'model_index.json'), JSON.stringify({ ...index, vae: [null, null] }));
+		const pipeline = await createPipeline(bare, { threads: 1 });
+		const { shape, images } = await pipeline.generate({ prompts: ['ab'], steps: 2 });
+		expect(shape).toEqual([1, 4, 8, 8]);
+		expect(images.every((v) => Math.abs(v) <= 1)).toBe(true);
+		await pipeline.close();
+	});
+
+	it('go to a model of the hub by its name', async () => {
+		const own = await folder('sd');
+		const paths = readdirSync(own, { recursive: true, encoding: 'utf8' }).filter((path) => statSync(join(own, path)).isFile());
+		const files = new Map(paths.filter((path) => !path.endsWith('.png')).map((path) => [path, readFileSync(join(own, path))] as const));
+		const hub = await startHub({ id: 'someone/tiny-sd', commit: 'a'.repeat(40), files });
+		vi.stubEnv('HF_ENDPOINT', hub.url);
+		vi.stubEnv('HF_HUB_CACHE', join(root, 'cache'));
+		try {
+			const events: SampleEvent[] = [];
+			const output = join(root, 'fetched.png');
+			const options = { prompts: ['ab'], steps: 2, height: 16, width: 16 };
+			await sampleToFile({ ...options, folder: 'someone/tiny-sd', output, onEvent: (e) => events.push(e) });
+			const here = join(root, 'here.png');
+			await sampleToFile({ ...options, folder: own, output: here });
+			expect(readFileSync(output)).toEqual(readFileSync(here));
+			const fetched = events.flatMap((e) => (e.kind === 'fetch' ? [e] : []));
+			expect(fetched.at(-1)!.bytes).toBe(fetched.at(-1)!.total);
+		} finally {
+			vi.unstubAllEnvs();
+			await hub.close();
+		}
 	});
 
 	it('stop between steps, leaving no file', async () => {
