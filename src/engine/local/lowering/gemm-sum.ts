@@ -1,7 +1,7 @@
 /** @file Sums of matrix products: the addend becomes the product's third operand, which saves a pass over the result. */
 import { sameShape } from '../../../core/tensor.ts';
+import { type Rewriting, rewrite } from '../../../graph/passes/rewrite.ts';
 import type { Graph, Node, Value, ValueName } from '../../../graph/types.ts';
-import { type Rewriting, rewrite } from './rewrite.ts';
 
 /**
  * Add(c, Gemm(a, b)) to Gemm(a, b, c), also through a Reshape of the product, and also where the product is a MatMul of two matrices. The product must be read

@@ -1,7 +1,7 @@
 /** @file Weight gradients: products of a transposed matrix, which ONNX Runtime runs slower the more columns the result has. */
 import { sizeOf } from '../../../core/tensor.ts';
+import { type Rewriting, rewrite } from '../../../graph/passes/rewrite.ts';
 import type { Graph, Value, ValueName } from '../../../graph/types.ts';
-import { type Rewriting, rewrite } from './rewrite.ts';
 import { permOf } from './transposes.ts';
 
 /** Columns of the result from which transposing the operand once costs less than what the product does instead: transposing it for every 128 columns. */

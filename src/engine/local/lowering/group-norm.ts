@@ -1,9 +1,9 @@
 /** @file Group norms by a kernel: ONNX Runtime's CPU provider has none for GroupNormalization and spells it out, a dozen passes over the feature map. */
 import { sizeOf, tensor } from '../../../core/tensor.ts';
 import type { GraphBuilder } from '../../../graph/builder.ts';
+import { rewrite } from '../../../graph/passes/rewrite.ts';
 import type { Graph, Value } from '../../../graph/types.ts';
 import { sharedConstant } from '../../../nn/shared-constant.ts';
-import { rewrite } from './rewrite.ts';
 
 /** GroupNormalization to InstanceNormalization over each group as one channel, then scale and bias per channel. Float32 only. */
 export function groupNormByInstances(graph: Graph): Graph {

@@ -1,7 +1,7 @@
 /** @file Reshapes in a row become one, so that other passes see what a view is of. */
 import { sameShape } from '../../../core/tensor.ts';
+import { rewrite } from '../../../graph/passes/rewrite.ts';
 import type { Graph, ValueName } from '../../../graph/types.ts';
-import { rewrite } from './rewrite.ts';
 
 /** Reshape(Reshape(x)) to one Reshape, or to x where it has the shape already. */
 export function mergeReshapes(graph: Graph): Graph {

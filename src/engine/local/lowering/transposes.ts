@@ -1,8 +1,8 @@
 /** @file Transposes: two in a row become one, and batched products transpose the smaller of two operands. */
 import { sizeOf } from '../../../core/tensor.ts';
 import { swapLast } from '../../../graph/ops/product.ts';
+import { type Rewriting, rewrite } from '../../../graph/passes/rewrite.ts';
 import type { Graph, Node, Value, ValueName } from '../../../graph/types.ts';
-import { type Rewriting, rewrite } from './rewrite.ts';
 
 /** The permutation of a Transpose. */
 export const permOf = (node: Node, rank: number): readonly number[] =>

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { rewrite } from '../../../../src/engine/local/lowering/rewrite.ts';
-import type { ValueName } from '../../../../src/graph/types.ts';
-import { operators, passed } from '../../../helpers/passes.ts';
+import { rewrite } from '../../../src/graph/passes/rewrite.ts';
+import type { ValueName } from '../../../src/graph/types.ts';
+import { operators, passed } from '../../helpers/passes.ts';
 
 describe('rewriting', () => {
 	it('keeps the names of outputs, in their order, also where one value is several of them', () => {

@@ -1,7 +1,7 @@
-/** @file Rewriting a graph node by node: what the passes that prepare a graph for ONNX Runtime are made of. */
-import { createBuilder, type GraphBuilder } from '../../../graph/builder.ts';
-import { deadCode } from '../../../graph/extract.ts';
-import { type Graph, type Node, type Value, type ValueName, valueNamed } from '../../../graph/types.ts';
+/** @file Rewriting a graph node by node: what passes that match small patterns are made of. */
+import { createBuilder, type GraphBuilder } from '../builder.ts';
+import { deadCode } from '../extract.ts';
+import { type Graph, type Node, type Value, type ValueName, valueNamed } from '../types.ts';
 
 /** What a rule may look at and use. All names are of the rewritten graph, as far as it has come. */
 export interface Rewriting {
