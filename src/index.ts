@@ -12,6 +12,7 @@ export {
 	trainingProcess,
 } from './diffusion/samplers/index.ts';
 export { createLocalEngine, type IterationResult, type LocalEngine } from './engine/local/engine.ts';
+export { type Forward, type ForwardOptions, openForward } from './engine/local/forward.ts';
 export { type SimulationCosts, simulate } from './engine/simulate/simulate.ts';
 export {
 	createGenerator,
@@ -58,6 +59,11 @@ export type { Timeline } from './program/timeline.ts';
 export { renderTimeline } from './program/timeline-text.ts';
 export type { Instruction, Program } from './program/types.ts';
 export { verifyProgram } from './program/verify.ts';
-export { readTrainConfig, type TrainConfig } from './train/config.ts';
+export { type AutoencoderObjective, autoencoderTrainingChain, trainAutoencoder } from './train/autoencoder.ts';
+export { type BytePairs, learnBytePairs, writeClipTokenizer } from './train/bpe.ts';
+export { readSessionConfig, readTrainConfig, type TrainConfig } from './train/config.ts';
+export { type ContrastiveConfig, contrastiveTrainingChain, splitTowers, trainContrastive } from './train/contrastive.ts';
 export type { TrainEvent, TrainResult } from './train/events.ts';
+export { type FitOptions, type FittedWeights, halfWeights } from './train/fit.ts';
+export { meanPsnr, retrievalRate } from './train/quality.ts';
 export { type TrainOptions, trainModel } from './train/trainer.ts';
