@@ -18,7 +18,7 @@ import {
 	viewNative,
 } from './native.ts';
 import type { Pointer } from './ort.ts';
-import type { BankMemory, DeviceSetup, Fetched, GraphModel, SharedTensor, ToDevice } from './protocol.ts';
+import type { DeviceSetup, Fetched, GraphModel, SharedTensor, ToDevice } from './protocol.ts';
 import { checkRunning, pop, push } from './shared.ts';
 import { createUpdater, type Updater } from './update.ts';
 
@@ -76,9 +76,9 @@ export function createDevice(setup: DeviceSetup): Device {
 	const resident = new Uint8Array(indices.size);
 	for (const r of device.residents) {
 		const memory = setup.banks.get(r.bank ?? '') ?? missing(place(`bank ${r.bank}`));
-		const buffer = r.role === 'gradient' ? memory.gradient! : memory.parameter;
+		const array = r.role === 'gradient' ? memory.gradient! : memory.parameter;
 		const i = index(r.slot);
-		values[i] = tensorOver(environment, addressOf(new Float32Array(buffer)) + BigInt(r.offset * 4), r);
+		values[i] = tensorOver(environment, addressOf(array) + BigInt(r.offset * 4), r);
 		types[i] = { dtype: r.dtype, shape: r.shape };
 		resident[i] = 1;
 	}
@@ -88,13 +88,8 @@ export function createDevice(setup: DeviceSetup): Device {
 		const known = updaters.get(id);
 		if (known) return known;
 		const bank = device.banks.find((b) => b.id === id) ?? missing(place(`bank ${id}`));
-		const { once, each, further } = setup.update ?? missing(place('update graph'));
-		const made = createUpdater(
-			environment,
-			{ once: once && open('update, once', once), each: open('update', each), further },
-			bank,
-			setup.banks.get(id) as BankMemory,
-		);
+		const update = setup.update ?? missing(place('update graph'));
+		const made = createUpdater(environment, update, (model) => open('update', model), bank, setup.banks.get(id)!);
 		updaters.set(id, made);
 		return made;
 	};

@@ -10,13 +10,15 @@ import type { Compiled } from '../../program/lower.ts';
 import type { Span, Timeline } from '../../program/timeline.ts';
 import type { BankId, DeviceId, Program } from '../../program/types.ts';
 import { verifyProgram } from '../../program/verify.ts';
+import { allocateBank } from './banks.ts';
 import { instructionText } from './device.ts';
+import { compileElementwise } from './kernel/elementwise.ts';
 import { lowerForOrt } from './lowering.ts';
-import { addressOf, createEnvironment, type Environment, releaseValue } from './native.ts';
-import { adviseLargePages, reserveArena } from './pages.ts';
-import type { BankMemory, DeviceSetup, Fetched, FromDevice, GraphModel, SharedTensor, ToDevice } from './protocol.ts';
+import { createEnvironment, type Environment, releaseValue } from './native.ts';
+import { reserveArena } from './pages.ts';
+import type { DeviceSetup, Fetched, FromDevice, GraphModel, SharedTensor, ToDevice, UpdateModels } from './protocol.ts';
 import { createChannel, createControl, createMeeting, drain, stop } from './shared.ts';
-import { type UpdateParts, updateParts } from './update.ts';
+import { updateParts } from './update.ts';
 
 export interface LocalEngineOptions {
 	/** Graph of the optimiser step, for programs with `update`. */
@@ -73,9 +75,9 @@ export function modelOf(graph: Graph): GraphModel {
 	};
 }
 
-function updateModels(graph: Graph): UpdateParts<GraphModel> {
+function updateModels(graph: Graph): UpdateModels {
 	const { once, each, further } = updateParts(graph);
-	return { once: once && modelOf(once), each: modelOf(each), further };
+	return { once: once && modelOf(once), each: modelOf(each), further, kernel: compileElementwise(each) };
 }
 
 /** Starts a thread per device and compiles the program's graphs there. Throws when a device cannot start. */
@@ -91,7 +93,7 @@ export async function createLocalEngine(
 			new Map(
 				d.banks.map((b) => [
 					b.id as string,
-					allocate(
+					allocateBank(
 						b.size,
 						b.moments,
 						d.residents.some((r) => r.bank === b.id && r.role === 'gradient'),
@@ -254,23 +256,14 @@ export async function createLocalEngine(
 		bank(device, bank, role) {
 			const k = program.devices.findIndex((d) => d.device === device);
 			const memory = banks[k]?.get(bank);
-			const buffer =
+			const array =
 				memory && (role === 'parameter' ? memory.parameter : role === 'gradient' ? memory.gradient : memory.moments[role.moment]);
-			if (!buffer) throw new DiffusionPipeError('engine', 'no such bank', { place: `device ${device}, bank ${bank}` });
-			return new Float32Array(buffer);
+			if (!array) throw new DiffusionPipeError('engine', 'no such bank', { place: `device ${device}, bank ${bank}` });
+			return array;
 		},
 		close,
 		worker: (device) => workers[program.devices.findIndex((d) => d.device === device)]!,
 	};
-}
-
-function allocate(size: number, moments: number, gradient: boolean): BankMemory {
-	const make = () => {
-		const buffer = new SharedArrayBuffer(size * 4);
-		adviseLargePages(addressOf(new Uint8Array(buffer)), buffer.byteLength);
-		return buffer;
-	};
-	return { parameter: make(), gradient: gradient ? make() : undefined, moments: Array.from({ length: moments }, make) };
 }
 
 /** What the program's slots and graphs hold at most beside its banks, over all devices; 0 for a program that breaks a rule, whose run will tell. */

@@ -2,6 +2,7 @@
 import type { PackedError } from '../../core/packed-error.ts';
 import type { TypeShape } from '../../core/tensor.ts';
 import type { DeviceProgram, Program } from '../../program/types.ts';
+import type { BankMemory } from './banks.ts';
 import type { Environment } from './native.ts';
 import type { Channel, Control, Meeting } from './shared.ts';
 import type { UpdateParts } from './update.ts';
@@ -14,11 +15,9 @@ export interface GraphModel {
 	readonly outputTypes: readonly TypeShape[];
 }
 
-/** Flat buffers of a bank: shared memory, so that the engine's caller can read and write weights between iterations. */
-export interface BankMemory {
-	readonly parameter: SharedArrayBuffer;
-	readonly gradient: SharedArrayBuffer | undefined;
-	readonly moments: readonly SharedArrayBuffer[];
+/** An optimiser as a device gets it: its graphs, and where that can be made a module that computes `each`. */
+export interface UpdateModels extends UpdateParts<GraphModel> {
+	readonly kernel: Uint8Array | undefined;
 }
 
 /** What a device thread is started with. */
@@ -27,7 +26,7 @@ export interface DeviceSetup {
 	readonly device: DeviceProgram;
 	readonly groups: Program['groups'];
 	readonly graphs: ReadonlyMap<string, GraphModel>;
-	readonly update: UpdateParts<GraphModel> | undefined;
+	readonly update: UpdateModels | undefined;
 	readonly banks: ReadonlyMap<string, BankMemory>;
 	readonly channels: ReadonlyMap<string, Channel>;
 	readonly meetings: ReadonlyMap<string, Meeting>;
