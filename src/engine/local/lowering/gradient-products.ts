@@ -7,7 +7,10 @@ import { permOf } from './transposes.ts';
 /** Columns of the result from which transposing the operand once costs less than what the product does instead: transposing it for every 128 columns. */
 const manyColumns = 1024;
 
-/** A row length in elements at which rows a few apart fall on the same places of the first-level cache; a product by such a matrix loses a tenth. */
+/**
+ * A row length in elements at which all rows fall on the same places of the first-level cache: a product by such a matrix loses a tenth, as much as the
+ * transpose would save. Micro-batches of fewer rows avoid it.
+ */
 const aliased = 1024;
 
 /**
@@ -20,7 +23,8 @@ export function explicitTransposes(graph: Graph): Graph {
 		const { g } = r;
 		const [a, b, c] = node.inputs.map((name) => (name === '' ? undefined : r.value(name))) as [Value, Value, Value | undefined];
 		const [rows, columns] = [a.shape[0]!, r.value(node.outputs[0]!).shape[1]!];
-		const turned = byRuns(r, a) ?? (columns >= manyColumns && rows % aliased !== 0 ? g.transpose(a, [1, 0]) : undefined);
+		if (rows % aliased === 0) return undefined;
+		const turned = byRuns(r, a) ?? (columns >= manyColumns ? g.transpose(a, [1, 0]) : undefined);
 		if (!turned) return undefined;
 		return [g.one('Gemm', c ? [turned, b, c] : [turned, b], { ...node.attributes, transA: 0 })];
 	});
