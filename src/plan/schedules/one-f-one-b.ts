@@ -2,7 +2,9 @@
  * @file 1F1B (PipeDream-Flush, Narayanan et al., arXiv 2006.09503): after its warm-up a stage alternates one forward and one backward, so that it
  * holds the activations of at most warm-up + 1 micro-batches.
  */
-import { type Action, checkScheduleOptions, type ScheduleGenerator, type WarmUp } from './types.ts';
+import { checkPlaceOptions, checkScheduleOptions } from './options.ts';
+import { linear } from './topology.ts';
+import type { Action, PlacedSchedule, PlaceOptions, ScheduleGenerator, WarmUp } from './types.ts';
 
 /** Forwards that stage `stage` of `stages` runs before its first pair of forward and backward; fewer when the iteration has fewer micro-batches. */
 export function warmUpDepth(stage: number, stages: number, warmup: WarmUp = 'usual'): number {
@@ -23,3 +25,10 @@ export const oneFOneB: ScheduleGenerator = (options) => {
 		return row;
 	});
 };
+
+/** One stage per rank. */
+export function placeOneFOneB(options: PlaceOptions): PlacedSchedule {
+	checkPlaceOptions('1f1b', options);
+	const { ranks, microBatches, warmup = 'usual' } = options;
+	return { ...linear(ranks), rows: oneFOneB({ stages: ranks, microBatches, warmup }) };
+}

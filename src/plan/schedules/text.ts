@@ -1,7 +1,7 @@
 /** @file Schedules as text: PyTorch's grammar for machines (one comma-separated row per rank), a grid of time slots for people. */
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { slotsOf } from './slots.ts';
-import type { Action, Schedule } from './types.ts';
+import type { Action, Schedule, StagePlace } from './types.ts';
 
 /** `0F3`: stage, kind, micro-batch. */
 export function formatAction({ stage, kind, micro }: Action): string {
@@ -44,10 +44,10 @@ export function parseSchedule(text: string): Schedule {
 
 /**
  * A grid for people: a row per rank, a column per time slot, each action in the earliest slot in which its inputs are there when every action takes one
- * slot and transfers none. Throws what `slotsOf` throws.
+ * slot and transfers none. `stages` says which stage follows which; one chain in the order of their numbers unless given. Throws what `slotsOf` throws.
  */
-export function formatScheduleGrid(schedule: Schedule): string {
-	const slots = slotsOf(schedule);
+export function formatScheduleGrid(schedule: Schedule, stages?: readonly StagePlace[]): string {
+	const slots = slotsOf(schedule, stages);
 	const columns = Math.max(0, ...slots.map((row) => (row.at(-1) ?? -1) + 1));
 	const cells = schedule.map((row, rank) => {
 		const line = new Array<string>(columns).fill('');
