@@ -47,7 +47,7 @@ export { createDenoiser, type Denoiser } from './models/index.ts';
 export { type Chain, type Layer, liveAt, stageGraph, traceChain } from './nn/chain.ts';
 export { chainToOnnx } from './nn/export.ts';
 export { chainFromGraph } from './nn/import.ts';
-export { type Partition, partitionChain } from './plan/partition.ts';
+export { type Partition, partitionChain } from './plan/partition/chain.ts';
 export { scheduleByName } from './plan/schedules/index.ts';
 export { formatSchedule, formatScheduleGrid, parseSchedule } from './plan/schedules/text.ts';
 export type { Schedule } from './plan/schedules/types.ts';

@@ -3,7 +3,7 @@ import { DiffusionPipeError } from '../core/errors.ts';
 import { byteSize } from '../core/tensor.ts';
 import { measureGraphs } from '../engine/local/measure.ts';
 import { type Chain, type ChainTrace, liveAt, traceChain } from '../nn/chain.ts';
-import { partitionChain } from '../plan/partition.ts';
+import { partitionChain } from '../plan/partition/chain.ts';
 import { scheduleByName } from '../plan/schedules/index.ts';
 import { adamwHyperSize } from '../program/adamw.ts';
 import { type Compiled, lowerTraining, signatureOf, stageRanges } from '../program/lower.ts';

@@ -1,5 +1,5 @@
 /** @file The exact cut of a chain of layers into contiguous stages: least slowest stage, then best balance, within the memory of each stage. */
-import { DiffusionPipeError } from '../core/errors.ts';
+import { DiffusionPipeError } from '../../core/errors.ts';
 
 export interface PartitionOptions {
 	/** Forward + backward time of each layer, ms. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type PartitionOptions, partitionChain } from '../../src/plan/partition.ts';
+import { type PartitionOptions, partitionChain } from '../../../src/plan/partition/chain.ts';
 
 const bounds = (options: PartitionOptions) => partitionChain(options).stages.map(({ from, to }) => [from, to]);
 

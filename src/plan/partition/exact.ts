@@ -1,0 +1,146 @@
+/**
+ * @file The exact division of one chain over the ranks of a linear pipeline, replicas included: branch and bound whose bounds come from a dynamic
+ * program and whose leaves are simulated. Every division is either simulated or proven to be no better than one that was.
+ */
+import { completionBounds } from './completion.ts';
+
+/** What a run of layers costs on a rank; times per micro-batch unless said. */
+export interface LinearRange {
+	readonly forwardMs: number;
+	/** The part of the backward that the stage before waits for: all of it unless the schedule splits it. */
+	readonly gradientMs: number;
+	/** Forward and whole backward. */
+	readonly workMs: number;
+	/** After the last backward: sum of gradients and optimiser, once. */
+	readonly tailMs: number;
+	/** False when it does not fit in the memory of the rank. */
+	readonly fits: boolean;
+}
+
+export interface LinearProblem {
+	readonly layers: number;
+	readonly ranks: number;
+	readonly devices: number;
+	readonly microBatches: number;
+	/** Devices a rank may have, ascending; those that divide a micro-batch. */
+	readonly replicaChoices: readonly number[];
+	/** Layers [from, to) on rank `rank`, which has devices [offset, offset + replicas). */
+	range(from: number, to: number, rank: number, offset: number, replicas: number): LinearRange;
+	/** The hop at the cut before layer `at`, between a rank of `replicas` devices from `offset` and the next rank of `next` devices; one way, ms. */
+	hopMs(at: number, offset: number, replicas: number, next: number): number;
+	/** The iteration of a division, ms: `bounds` are 0, where each further stage begins, and `layers`. Infinity when it does not fit. */
+	simulate(bounds: readonly number[], replicas: readonly number[]): number;
+	/** Divisions to look into before the best so far is taken. */
+	readonly nodeLimit: number;
+	/** Divisions that take this long or longer are of no interest. */
+	readonly worthMs?: number;
+}
+
+export interface LinearAnswer {
+	readonly bounds: readonly number[];
+	readonly replicas: readonly number[];
+	/** As simulated. */
+	readonly ms: number;
+	/** No division takes less. */
+	readonly lowerBoundMs: number;
+	/** True when no division is better than this one by more than rounding; false when the limit of nodes ended the search. */
+	readonly proven: boolean;
+}
+
+/** A part of a division: the first `rank` ranks hold layers [0, at) on devices [0, offset). */
+interface Node {
+	readonly parent: Node | undefined;
+	readonly at: number;
+	readonly rank: number;
+	readonly offset: number;
+	readonly replicas: number;
+	/** Forward of one micro-batch up to here, and its gradient's way back from here, hops included. */
+	readonly downMs: number;
+	readonly upMs: number;
+	/** No division that continues this part takes less. */
+	readonly boundMs: number;
+}
+
+const rounding = 1e-9;
+
+/**
+ * The division that the simulator finds fastest, or undefined when none fits in memory or is faster than `worthMs`.
+ *
+ * Bound: rank s begins when a micro-batch has come down to it, works M times, and then either the last gradient goes up to rank 0 or its own tail
+ * follows: T >= down_s + max(M work_s + tail_s, M (f + gradient)_s + up_s). Holds for every schedule here. The completion of a part is bounded by the
+ * same over the ranks to come (`completionBounds`). Depth first, most promising child first, so that the first leaf is the formula's own optimum.
+ */
+export function exactLinear(problem: LinearProblem): LinearAnswer | undefined {
+	const { layers, ranks, devices, replicaChoices, microBatches } = problem;
+	const bounds = completionBounds(problem);
+	const root: Node = {
+		parent: undefined,
+		at: 0,
+		rank: 0,
+		offset: 0,
+		replicas: 0,
+		downMs: 0,
+		upMs: 0,
+		boundMs: bounds.whole(0, 0, 0, 0, 0),
+	};
+	let best: { bounds: number[]; replicas: number[]; ms: number } | undefined;
+	let worthMs = problem.worthMs ?? Number.POSITIVE_INFINITY;
+	let nodes = 0;
+	let complete = true;
+
+	const children = (node: Node): Node[] => {
+		const made: Node[] = [];
+		const rest = ranks - node.rank - 1;
+		for (const replicas of replicaChoices) {
+			const offset = node.offset + replicas;
+			if (rest === 0 ? offset !== devices : offset + rest > devices) continue;
+			const hop = node.parent ? problem.hopMs(node.at, node.offset - node.replicas, node.replicas, replicas) : 0;
+			const [down, up] = [node.downMs + hop, node.upMs + hop];
+			for (let to = rest === 0 ? layers : node.at + 1; to <= layers - rest; to++) {
+				const range = problem.range(node.at, to, node.rank, node.offset, replicas);
+				if (!range.fits) continue;
+				const own = Math.max(
+					microBatches * range.workMs + down + range.tailMs,
+					microBatches * (range.forwardMs + range.gradientMs) + down + up,
+				);
+				const downMs = down + range.forwardMs;
+				const upMs = up + range.gradientMs;
+				const boundMs = Math.max(node.boundMs, own, bounds.whole(to, node.rank + 1, offset, downMs, upMs));
+				if (boundMs < worthMs * (1 - rounding))
+					made.push({ parent: node, at: to, rank: node.rank + 1, offset, replicas, downMs, upMs, boundMs });
+			}
+		}
+		return made.sort((a, b) => b.boundMs - a.boundMs);
+	};
+
+	const stack = root.boundMs < worthMs ? [root] : [];
+	while (stack.length > 0) {
+		const node = stack.pop()!;
+		if (node.boundMs >= worthMs * (1 - rounding)) continue;
+		if (node.rank === ranks) {
+			const division = divisionOf(node);
+			const ms = problem.simulate(division.bounds, division.replicas);
+			if (ms < worthMs) {
+				best = { ...division, ms };
+				worthMs = ms;
+			}
+			continue;
+		}
+		if (++nodes > problem.nodeLimit) {
+			complete = false;
+			break;
+		}
+		for (const child of children(node)) stack.push(child);
+	}
+	return best && { ...best, lowerBoundMs: complete ? best.ms : root.boundMs, proven: complete };
+}
+
+function divisionOf(leaf: Node): { bounds: number[]; replicas: number[] } {
+	const bounds: number[] = [];
+	const replicas: number[] = [];
+	for (let node: Node | undefined = leaf; node; node = node.parent) {
+		bounds.unshift(node.at);
+		if (node.parent) replicas.unshift(node.replicas);
+	}
+	return { bounds, replicas };
+}

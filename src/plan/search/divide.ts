@@ -1,0 +1,75 @@
+/** @file The division of a job for any shape: exact for one backbone on a linear pipeline, by local search from a balanced one elsewhere. */
+import { partitionChain } from '../partition/chain.ts';
+import { refineCuts } from '../partition/refine.ts';
+import { simulatePipeline } from '../pipeline/simulate.ts';
+import type { PipelineTimeline } from '../pipeline/types.ts';
+import type { Job } from './job.ts';
+import { type DivideOptions, divideLinear } from './linear.ts';
+import { pipelineOf } from './pipeline.ts';
+import { type Assignment, microBatchOf, type Shape, stagesOf } from './shape.ts';
+
+/** A division with its simulated iteration. */
+export interface Division {
+	readonly shape: Shape;
+	readonly assignment: Assignment;
+	readonly timeline: PipelineTimeline;
+	/** No division of this shape is known to take less. */
+	readonly lowerBoundMs: number;
+}
+
+/** Schedules whose rows follow from counts alone, so that a division can be searched exactly. */
+const fixedRows = new Set(['gpipe', '1f1b']);
+
+/** The best division found for `shape`; undefined when none fits in memory or is faster than `worthMs`. */
+export function divide(job: Job, shape: Shape, options: DivideOptions): Division | undefined {
+	if (stagesOf(shape) > Math.min(...job.profile.backbones.map((b) => b.layers.length))) return undefined;
+	if (job.profile.backbones.length === 1 && shape.chunks === 1 && fixedRows.has(shape.schedule)) {
+		const answer = divideLinear(job, shape, options);
+		if (!answer) return undefined;
+		const assignment = { bounds: [answer.bounds], replicas: answer.replicas };
+		return { shape, assignment, timeline: simulatePipeline(pipelineOf(job, shape, assignment)), lowerBoundMs: answer.lowerBoundMs };
+	}
+	return divideByRefining(job, shape, options);
+}
+
+/** What local search compares: first that it fits, then time. */
+interface Tried {
+	readonly timeline: PipelineTimeline;
+	readonly excessBytes: number;
+}
+
+/** From the best division of the same shape under 1F1B where there is one, else from equal shares of work; equal replicas. */
+function divideByRefining(job: Job, shape: Shape, options: DivideOptions): Division | undefined {
+	const replicas = shape.devices / shape.ranks;
+	if (!Number.isInteger(replicas) || microBatchOf(shape, job.batch) % replicas !== 0) return undefined;
+	const limit = job.cluster.memoryBytes - options.reservedBytes;
+	const counts = new Array<number>(shape.ranks).fill(replicas);
+	const evaluate = (bounds: Assignment['bounds']): Tried => {
+		const timeline = simulatePipeline(pipelineOf(job, shape, { bounds, replicas: counts }));
+		return { timeline, excessBytes: Math.max(0, ...timeline.peakBytes.map((bytes) => bytes - limit)) };
+	};
+	const better = (a: Tried, b: Tried) =>
+		a.excessBytes < b.excessBytes || (a.excessBytes === b.excessBytes && a.timeline.endMs < b.timeline.endMs * (1 - 1e-9));
+	const evaluations = Math.max(8, Math.min(200, Math.floor(options.nodeLimit / 10)));
+	const { bounds, value } = refineCuts(balancedBounds(job, shape, replicas), evaluate, better, evaluations);
+	if (value.excessBytes > 0 || value.timeline.endMs >= (options.worthMs ?? Number.POSITIVE_INFINITY)) return undefined;
+	return { shape, assignment: { bounds, replicas: counts }, timeline: value.timeline, lowerBoundMs: meanRankMs(value.timeline) };
+}
+
+function balancedBounds(job: Job, shape: Shape, replicas: number): Assignment['bounds'] {
+	const local = microBatchOf(shape, job.batch) / replicas;
+	return job.profile.backbones.map((backbone, i) => {
+		const costs = job.costs(i, shape.recompute);
+		const layerMs = backbone.layers.map((_, at) => {
+			const { forwardMs, backwardInputMs, backwardWeightMs } = costs.range(at, at + 1, local);
+			return forwardMs + backwardInputMs + backwardWeightMs;
+		});
+		const { stages } = partitionChain({ layerMs, stages: stagesOf(shape) });
+		return [0, ...stages.map(({ to }) => to)];
+	});
+}
+
+function meanRankMs({ spans }: PipelineTimeline): number {
+	const total = spans.reduce((sum, rank) => sum + rank.reduce((n, { start, end }) => n + end - start, 0), 0);
+	return total / spans.length;
+}
