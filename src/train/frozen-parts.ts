@@ -62,8 +62,9 @@ export function stepFeeds(
 ): (step: number) => Promise<Record<string, Tensor>> {
 	const dropped = randomStream(config.seed, 'train.caption_dropout');
 	return async (step) => {
-		const { images, labels, captions } = await loader.batchAt(step);
-		const samples = vae ? await vae.encode(images, step) : images;
+		const { images, labels, captions, names, mirrored } = await loader.batchAt(step);
+		const keys = names.map((name, i) => (mirrored[i] ? `${name} mirrored` : name));
+		const samples = vae ? await vae.encode(images, keys, step) : images;
 		const texts = captions.map((caption, i) => (dropped.uniform(step, i) < config.objective.caption_dropout ? '' : caption));
 		const conditioning: Record<string, Float32Array> = text ? { encoder_hidden_states: await text.encode(texts) } : {};
 		return make({ step, samples, labels, conditioning });

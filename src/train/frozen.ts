@@ -1,6 +1,6 @@
 /**
  * @file The frozen parts of a run: an image autoencoder and a text encoder that run forward only, on the run's devices, for the
- * step after the one being trained. Nothing is cached on disk: crops, flips and dropped captions stay possible.
+ * step after the one being trained. What they give is kept in memory, as far as it fits; nothing is cached on disk.
  */
 import { access, cp, link, mkdir, readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -17,6 +17,10 @@ import { asSpelledIn } from '../models/attention-names.ts';
 import { autoencoderKLDecoderChain, autoencoderKLEncoderChain, latentFactor, readAutoencoderKLConfig } from '../models/autoencoder-kl.ts';
 import { createEncoder } from '../models/encoders.ts';
 import type { Chain } from '../nn/chain.ts';
+import { rowCache } from './row-cache.ts';
+
+/** Bytes that each frozen part may keep of what it has computed. */
+const cacheBytes = 2 ** 28;
 
 /** How frozen parts are run. */
 export interface FrozenOptions {
@@ -33,8 +37,11 @@ export interface FrozenVae {
 	readonly pictures: readonly [number, number, number];
 	/** Latents it gives. */
 	readonly latents: readonly [number, number, number];
-	/** Latents of a step's pictures: one draw from the posterior each, a function of (seed, step, picture), scaled for the denoiser. */
-	encode(pictures: Float32Array, step: number): Promise<Float32Array>;
+	/**
+	 * Latents of a step's pictures: one draw from the posterior each, a function of (seed, step, picture), scaled for the denoiser. Pictures of the
+	 * same key are the same, and encoded once.
+	 */
+	encode(pictures: Float32Array, keys: readonly string[], step: number): Promise<Float32Array>;
 	/** Pictures of latents. */
 	decode(latents: Float32Array): Promise<Float32Array>;
 	close(): Promise<void>;
@@ -83,37 +90,54 @@ async function opened(chain: Chain, weights: TensorReader, { devices, batch, thr
 /** Opens the AutoencoderKL in `folder` for pictures of `height` x `width`. */
 export async function openFrozenVae(
 	folder: string,
-	size: { readonly height: number; readonly width: number },
+	pixels: { readonly height: number; readonly width: number },
 	seed: number,
 	options: FrozenOptions,
 ): Promise<FrozenVae> {
 	const { config: raw, weights } = await readModelFolder(folder);
 	const config = readAutoencoderKLConfig(raw, join(folder, 'config.json'));
 	const factor = latentFactor(config);
-	if (size.height % factor !== 0 || size.width % factor !== 0) {
+	if (pixels.height % factor !== 0 || pixels.width % factor !== 0) {
 		await weights.close();
 		throw new DiffusionPipeError('config', 'the pictures do not part into latents', {
-			place: `${folder}: ${size.height} x ${size.width}`,
+			place: `${folder}: ${pixels.height} x ${pixels.width}`,
 			expected: `multiples of ${factor}`,
 		});
 	}
-	const latents = [config.latent_channels, size.height / factor, size.width / factor] as const;
-	const pictures = [config.in_channels, size.height, size.width] as const;
+	const latents = [config.latent_channels, pixels.height / factor, pixels.width / factor] as const;
+	const pictures = [config.in_channels, pixels.height, pixels.width] as const;
 	const shift = config.shift_factor ?? 0;
 	const { scaling_factor: scale } = config;
 	let decoder: Forward | undefined;
-	const encoder = await opened(autoencoderKLEncoderChain(config, size), weights, options);
+	const encoder = await opened(autoencoderKLEncoderChain(config, pixels), weights, options);
 	const stream = randomStream(seed, 'train.posterior');
+	const posteriors = rowCache(cacheBytes);
+	const size = sizeOf(latents);
+	/** Means of picture `i`, then its standard deviations. */
+	const posterior = (mean: Float32Array, logvar: Float32Array, i: number): Float32Array => {
+		const row = new Float32Array(2 * size);
+		row.set(mean.subarray(i * size, (i + 1) * size));
+		for (let k = 0; k < size; k++) row[size + k] = Math.exp(0.5 * logvar[i * size + k]!);
+		return row;
+	};
 	return {
 		folder,
 		pictures,
 		latents,
-		async encode(data, step) {
-			const count = data.length / sizeOf(pictures);
-			const { mean, logvar } = await encoder.run({ x: { dtype: 'float32', shape: [count, ...pictures], data } });
-			const out = stream.normals(new Float32Array(count * sizeOf(latents)), step);
-			const [m, v] = [mean!.data as Float32Array, logvar!.data as Float32Array];
-			for (let i = 0; i < out.length; i++) out[i] = (m[i]! + Math.exp(0.5 * v[i]!) * out[i]! - shift) * scale;
+		async encode(data, keys, step) {
+			const rows = await posteriors(keys, async (places) => {
+				const own = sizeOf(pictures);
+				const x = new Float32Array(places.length * own);
+				places.forEach((place, i) => {
+					x.set(data.subarray(place * own, (place + 1) * own), i * own);
+				});
+				const { mean, logvar } = await encoder.run({ x: { dtype: 'float32', shape: [places.length, ...pictures], data: x } });
+				return places.map((_, i) => posterior(mean!.data as Float32Array, logvar!.data as Float32Array, i));
+			});
+			const out = stream.normals(new Float32Array(keys.length * size), step);
+			rows.forEach((row, p) => {
+				for (let k = 0; k < size; k++) out[p * size + k] = (row[k]! + row[size + k]! * out[p * size + k]! - shift) * scale;
+			});
 			return out;
 		},
 		async decode(data) {
@@ -145,6 +169,7 @@ export async function openFrozenText(folder: string, tokenizerFolder: string, op
 		});
 		const forward = await opened(chain, weights, options);
 		const tokens = chain.inputs.input_ids!.shape[0]!;
+		const states = rowCache(cacheBytes);
 		const width = (raw as { hidden_size?: number; d_model?: number }).hidden_size ?? (raw as { d_model: number }).d_model;
 		return {
 			folder,
@@ -152,8 +177,20 @@ export async function openFrozenText(folder: string, tokenizerFolder: string, op
 			className,
 			states: [tokens, width],
 			async encode(texts) {
-				const { inputIds } = tokenizer.encode(texts, { maxLength: tokens });
-				return (await forward.run({ input_ids: inputIds })).last_hidden_state!.data as Float32Array;
+				const size = tokens * width;
+				const rows = await states(texts, async (places) => {
+					const { inputIds } = tokenizer.encode(
+						places.map((place) => texts[place]!),
+						{ maxLength: tokens },
+					);
+					const data = (await forward.run({ input_ids: inputIds })).last_hidden_state!.data as Float32Array;
+					return places.map((_, i) => data.subarray(i * size, (i + 1) * size));
+				});
+				const out = new Float32Array(texts.length * size);
+				rows.forEach((row, i) => {
+					out.set(row, i * size);
+				});
+				return out;
 			},
 			close: () => forward.close(),
 		};

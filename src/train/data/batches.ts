@@ -67,9 +67,10 @@ export function batchMaker(dataSet: DataSet, options: BatchOptions, resources: B
 		const examples = await mapLimited(batchSize, decoders, (i) => exampleAt(start + i));
 		const length = channels * height * width;
 		const images = new Float32Array(batchSize * length);
+		const mirrored = examples.map((_, i) => flip && flips.uniform(step, i) < 0.5);
 		for (const [i, { image }] of examples.entries()) {
 			images.set(image, i * length);
-			if (flip && flips.uniform(step, i) < 0.5) mirror(images.subarray(i * length, (i + 1) * length), width);
+			if (mirrored[i]) mirror(images.subarray(i * length, (i + 1) * length), width);
 		}
 		return {
 			step,
@@ -77,6 +78,7 @@ export function batchMaker(dataSet: DataSet, options: BatchOptions, resources: B
 			labels: Int32Array.from(examples, (example) => example.label),
 			captions: examples.map((example) => example.caption),
 			names: examples.map((example) => example.name),
+			mirrored,
 		};
 	};
 }

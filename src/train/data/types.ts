@@ -41,4 +41,6 @@ export interface Batch {
 	readonly captions: readonly string[];
 	/** The examples' names, for messages and reports. */
 	readonly names: readonly string[];
+	/** Which of the images are mirrored left to right. */
+	readonly mirrored: readonly boolean[];
 }

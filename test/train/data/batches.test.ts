@@ -82,9 +82,13 @@ test('a global batch cut differently has the same examples in the same order', a
 
 test('about half of the images are mirrored when asked, and none otherwise', async () => {
 	const ascending = async (flip: boolean): Promise<number> => {
-		const { images } = await maker(rows(200), { batchSize: 200, flip })(0);
+		const { images, mirrored } = await maker(rows(200), { batchSize: 200, flip })(0);
 		let count = 0;
-		for (let i = 0; i < 200; i++) count += images[i * 3]! < images[i * 3 + 2]! ? 1 : 0;
+		for (let i = 0; i < 200; i++) {
+			const straight = images[i * 3]! < images[i * 3 + 2]!;
+			expect(mirrored[i]).toBe(!straight);
+			count += straight ? 1 : 0;
+		}
 		return count;
 	};
 	expect(await ascending(false)).toBe(200);
