@@ -25,6 +25,11 @@ const flowClass = 'FlowMatchEulerDiscreteScheduler';
 /** What to take in place of a scheduler that is not supported; it fits every option of those. */
 const standIns: Readonly<Record<Prediction, string>> = { noise: 'DPMSolverMultistepScheduler', flow: flowClass };
 
+/** What the denoiser that a scheduler_config.json is for predicts. */
+export function predictionOf(config: SchedulerConfig): Prediction {
+	return config._class_name === flowClass ? 'flow' : 'noise';
+}
+
 /** The sampler for a scheduler_config.json. Throws a config error that names a scheduler which does when this one is not supported. */
 export function pipelineSampler(config: SchedulerConfig, place: string, request: ScheduleRequest): Sampler {
 	const { steps, images, prediction, imageTokens } = request;

@@ -24,7 +24,8 @@ export interface ConditionRequest {
 export interface TextFamily {
 	/** Of the published pipelines: steps, guidance scale, and strength where an image is given. */
 	readonly defaults: { readonly steps: number; readonly guidanceScale: number; readonly strength: number };
-	readonly prediction: Prediction;
+	/** Undefined where models are of any kind: their own scheduler tells. */
+	readonly prediction: Prediction | undefined;
 	/** False for models that take the guidance scale as a number: there is no pass without the prompt. */
 	readonly classifierFree: boolean;
 	/** The text encoders, for the `config.json` of the denoiser. */

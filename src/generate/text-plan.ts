@@ -9,7 +9,7 @@ import { readImage } from './image-file.ts';
 import { imageSize, type PixelSize } from './image-size.ts';
 import { checkWeights, type ModelPart, type WeightSource } from './parts.ts';
 import type { GenerateOptions, OpenOptions, PipelineFolder } from './pipeline.ts';
-import { pipelineSampler, startStep } from './schedule.ts';
+import { pipelineSampler, predictionOf, startStep } from './schedule.ts';
 import type { TextFamily } from './text-family.ts';
 import type { EncodedTexts, OpenTextEncoder } from './texts.ts';
 import type { ImageCodec } from './vae.ts';
@@ -80,11 +80,12 @@ export async function planTexts(parts: TextParts, given: GenerateOptions): Promi
 	}
 	const steps = given.steps ?? defaults.steps;
 	const prompts = given.prompts!.map((text) => family.prepare?.(text) ?? text);
+	const prediction = family.prediction ?? predictionOf(place.scheduler);
 	const sampler = pipelineSampler(place.scheduler, place.schedulerFile, {
 		steps,
 		images: prompts.length,
 		className: given.scheduler,
-		prediction: family.prediction,
+		prediction,
 		imageTokens: (rows * columns) / patch ** 2,
 		evenSigmas: family.evenSigmas ?? false,
 	});
@@ -96,7 +97,7 @@ export async function planTexts(parts: TextParts, given: GenerateOptions): Promi
 		denoiser,
 		source,
 		sampler,
-		firstStep: given.image === undefined ? 0 : startStep(steps, given.strength ?? defaults.strength, family.prediction),
+		firstStep: given.image === undefined ? 0 : startStep(steps, given.strength ?? defaults.strength, prediction),
 		guidanceScale,
 		guided,
 		texts: guided ? [...distinct, family.prepare?.(negative) ?? negative] : distinct,

@@ -125,6 +125,12 @@ describe('folders', () => {
 			/for models of another kind[\s\S]*epsilon/,
 		);
 		expect(await refusal(await folder('sd3'), { scheduler: 'EulerDiscreteScheduler' }, 'config')).toMatch(/one for flow_prediction/);
+		// What is trained here from captions may be a flow, as its scheduler says.
+		const flow = await changed('sd', 'scheduler/scheduler_config.json', (config) => {
+			for (const key of Object.keys(config)) delete config[key];
+			config._class_name = 'FlowMatchEulerDiscreteScheduler';
+		});
+		expect(await refusal(flow, { scheduler: 'DDIMScheduler' }, 'config')).toMatch(/one for flow_prediction/);
 	});
 });
 
