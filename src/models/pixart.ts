@@ -6,7 +6,7 @@ import { DiffusionPipeError } from '../core/errors.ts';
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { Value } from '../graph/types.ts';
 import type { Chain, ChainInput, Layer } from '../nn/chain.ts';
-import type { Init, LayerContext } from '../nn/context.ts';
+import type { LayerContext } from '../nn/context.ts';
 import { positionSinusoid2d, silu, timestepMlp } from '../nn/embeddings.ts';
 import { feedForward } from '../nn/feed-forward.ts';
 import { linear, xavierStart, zeroStart } from '../nn/linear.ts';
@@ -91,8 +91,6 @@ export interface PixArtOptions extends SizeOptions {
 	readonly attentionMask?: boolean;
 }
 
-const small: Init = { kind: 'normal', std: 0.02 };
-
 /** True when the model takes the picture's size: said so, or by default for latents of 128. */
 export function usesSizeConditions({ use_additional_conditions, sample_size }: PixArtConfig): boolean {
 	return use_additional_conditions ?? sample_size === 128;
@@ -122,20 +120,19 @@ export function pixartChain(config: PixArtConfig, chainOptions: PixArtOptions = 
 	const condition: Layer = {
 		name: 'adaln_single',
 		build(ctx, live) {
-			const time = ctx.at('emb.timestep_embedder', (c) => timestepMlp(c, sinusoid256(c, live.get('timestep')), width, small));
+			const time = ctx.at('emb.timestep_embedder', (c) => timestepMlp(c, sinusoid256(c, live.get('timestep')), width));
 			const emb_BC = sized ? ctx.g.add(time, sizeEmbedding(ctx, live.get('resolution'), live.get('aspect_ratio'), width)) : time;
 			live.set('embedded_timestep', emb_BC);
-			const start = { weightInit: small, biasInit: { kind: 'zeros' } } as const;
 			live.set(
 				'modulation',
-				ctx.at('linear', (c) => linear(c, silu(ctx.g, emb_BC), 6 * width, start)),
+				ctx.at('linear', (c) => linear(c, silu(ctx.g, emb_BC), 6 * width)),
 			);
 		},
 	};
 	const captions: Layer = {
 		name: 'caption_projection',
 		build(ctx, live) {
-			live.set('encoder_hidden_states', textProjection(ctx, live.get('encoder_hidden_states'), width, 'gelu-approximate', small));
+			live.set('encoder_hidden_states', textProjection(ctx, live.get('encoder_hidden_states'), width, 'gelu-approximate'));
 		},
 	};
 	const blocks = Array.from(
@@ -201,7 +198,7 @@ function sizeEmbedding(ctx: LayerContext, resolution_B2: Value, ratio_B1: Value,
 	const batch = resolution_B2.shape[0]!;
 	const third = Math.floor(width / 3);
 	const part = (name: string, x: Value) => {
-		const each = ctx.at(`emb.${name}`, (c) => timestepMlp(c, sinusoid256(c, g.reshape(x, [-1])), third, small));
+		const each = ctx.at(`emb.${name}`, (c) => timestepMlp(c, sinusoid256(c, g.reshape(x, [-1])), third));
 		return g.reshape(each, [batch, -1]);
 	};
 	return g.concat([part('resolution_embedder', resolution_B2), part('aspect_ratio_embedder', ratio_B1)], 1);
