@@ -78,6 +78,14 @@ export interface Plan {
 	readonly moves: readonly FillMove[];
 	/** One row per rank in PyTorch's grammar: `0F0,0F1,0B0`. */
 	readonly rows: readonly string[];
+	/** Iterations with the extra sweep, when the backbone is trained with self-conditioning: their rows and filling. Times above are expectations. */
+	readonly selfConditioning?: {
+		readonly probability: number;
+		readonly iterationMs: number;
+		readonly rows: readonly string[];
+		readonly fill: readonly FillItem[];
+		readonly moves: readonly FillMove[];
+	};
 	/** Best first. */
 	readonly baselines: readonly Baseline[];
 }

@@ -13,8 +13,10 @@ export interface Division {
 	readonly shape: Shape;
 	readonly assignment: Assignment;
 	readonly timeline: PipelineTimeline;
-	/** No division of this shape is known to take less. */
+	/** No division of this shape takes less. */
 	readonly lowerBoundMs: number;
+	/** True when a longer search of this shape's divisions finds nothing better. */
+	readonly proven: boolean;
 }
 
 /** Schedules whose rows follow from counts alone, so that a division can be searched exactly. */
@@ -27,7 +29,13 @@ export function divide(job: Job, shape: Shape, options: DivideOptions): Division
 		const answer = divideLinear(job, shape, options);
 		if (!answer) return undefined;
 		const assignment = { bounds: [answer.bounds], replicas: answer.replicas };
-		return { shape, assignment, timeline: simulatePipeline(pipelineOf(job, shape, assignment)), lowerBoundMs: answer.lowerBoundMs };
+		return {
+			shape,
+			assignment,
+			timeline: simulatePipeline(pipelineOf(job, shape, assignment)),
+			lowerBoundMs: answer.lowerBoundMs,
+			proven: answer.proven,
+		};
 	}
 	return divideByRefining(job, shape, options);
 }
@@ -53,7 +61,13 @@ function divideByRefining(job: Job, shape: Shape, options: DivideOptions): Divis
 	const evaluations = Math.max(8, Math.min(200, Math.floor(options.nodeLimit / 10)));
 	const { bounds, value } = refineCuts(balancedBounds(job, shape, replicas), evaluate, better, evaluations);
 	if (value.excessBytes > 0 || value.timeline.endMs >= (options.worthMs ?? Number.POSITIVE_INFINITY)) return undefined;
-	return { shape, assignment: { bounds, replicas: counts }, timeline: value.timeline, lowerBoundMs: meanRankMs(value.timeline) };
+	return {
+		shape,
+		assignment: { bounds, replicas: counts },
+		timeline: value.timeline,
+		lowerBoundMs: meanRankMs(value.timeline),
+		proven: false,
+	};
 }
 
 function balancedBounds(job: Job, shape: Shape, replicas: number): Assignment['bounds'] {

@@ -1,0 +1,118 @@
+/** @file The planner: looks through the shapes of a job, divides, simulates and fills the promising ones, and returns the best as a plan. */
+import type { Cluster } from '../cluster/types.ts';
+import type { Profile } from '../profile/types.ts';
+import { baselinesOf } from './baselines/index.ts';
+import { type Candidate, candidateOf, type Filled, fillCandidate } from './candidate.ts';
+import { checkJob, nothingFits } from './check.ts';
+import { divide } from './divide.ts';
+import { frozenBytes } from './frozen.ts';
+import { createJob, type Job } from './job.ts';
+import { planOf, rowOf } from './result.ts';
+import { microBatchOf, type Shape, stagesOf } from './shape.ts';
+import { baseShapes, variantsOf } from './shapes.ts';
+import type { SearchOptions, SearchResult } from './types.ts';
+
+/** How many candidates go from one round of the search to the next. */
+const rounds = { variants: 12, filled: 24, improved: 3, rows: 12 };
+/** Parts of divisions looked into in the first round, and where a shape could still win. */
+const nodes = { first: 200, exact: 20_000 };
+
+/**
+ * The best plan for `profile` on `cluster` at a global batch of `batch` samples, with the alternatives that were looked at and the baselines.
+ *
+ * First every base shape is divided (by a few leaves of the exact search), then variants of the best are, then shapes that could still win are divided
+ * exactly; the best of all are filled, and the fillings of the very best improved. Without filling the result is the best over all divisions of all base
+ * shapes, unless the limit of nodes was met. Throws what `checkJob` throws, and an input error when nothing fits.
+ */
+export function searchPlan(profile: Profile, cluster: Cluster, batch: number, options: SearchOptions = {}): SearchResult {
+	const job = createJob(profile, cluster, batch);
+	checkJob(job, options);
+	const filled = searchFilled(job, options);
+	const best = filled[0];
+	if (!best) throw nothingFits(job, options);
+	const baselines = options.baselines === false ? [] : baselinesOf(job, searchFilled);
+	const rows = distinct(filled)
+		.slice(0, rounds.rows)
+		.map((each) => rowOf(job, each));
+	return { plan: planOf(job, best, baselines), timeline: best.timeline, fill: best.fill, rows, baselines };
+}
+
+/** All that was filled, best first; empty when nothing fits. */
+export function searchFilled(job: Job, options: SearchOptions): readonly Filled[] {
+	const fill = options.fill ?? true;
+	const reservedBytes = fill ? 0 : frozenBytes(job.profile.frozen);
+	const found = new Map<string, Candidate>();
+	let bestMs = Number.POSITIVE_INFINITY;
+	const look = (shape: Shape, nodeLimit: number, slack: number) => {
+		const key = keyOf(shape);
+		const known = found.get(key);
+		if (known && (known.proven || nodeLimit === nodes.first)) return;
+		// What is compared is the whole iteration: the pipeline may take what the best one takes with its frozen work.
+		const worthMs = bestMs * slack;
+		if (leastMs(job, shape) > worthMs) return;
+		const division = divide(job, shape, { reservedBytes, nodeLimit, ...(Number.isFinite(worthMs) && !known ? { worthMs } : {}) });
+		if (!division) return;
+		const candidate = candidateOf(job, division, fill);
+		if (known && candidate.estimateMs >= known.estimateMs && !division.proven) return;
+		found.set(key, candidate);
+		bestMs = Math.min(bestMs, candidate.estimateMs);
+	};
+	const ranked = () => [...found.values()].sort((a, b) => a.estimateMs - b.estimateMs || a.pipelineMs - b.pipelineMs);
+
+	const base = baseShapes(job, options).sort((a, b) => leastMs(job, a) - leastMs(job, b));
+	for (const shape of base) look(shape, nodes.first, 1.5);
+	// Where memory is what stands in the way, recomputation is not a variant of something that fits.
+	if (options.recompute === undefined && found.size < base.length / 2)
+		for (const shape of base) look({ ...shape, recompute: true }, nodes.first, 1.5);
+	for (const { shape } of ranked().slice(0, rounds.variants)) {
+		for (const variant of variantsOf(shape, job, options)) look(variant, nodes.first, 1.2);
+	}
+	for (const { shape, proven, lowerBoundMs, estimateMs } of ranked()) {
+		const extra = fill ? 0 : estimateMs - (found.get(keyOf(shape))?.pipelineMs ?? 0);
+		if (!proven && lowerBoundMs + extra < bestMs * (1 - 1e-9)) look(shape, nodes.exact, 1.2);
+	}
+
+	const effort = options.effort ?? 1;
+	const greedy = ranked()
+		.slice(0, rounds.filled)
+		.flatMap((candidate) => fillCandidate(job, candidate, fill, 0) ?? [])
+		.sort((a, b) => a.iterationMs - b.iterationMs);
+	if (!fill || effort === 0) return greedy;
+	const improved = greedy.slice(0, rounds.improved).map((each) => {
+		const again = fillCandidate(job, each, fill, effort);
+		return again && again.iterationMs < each.iterationMs ? again : each;
+	});
+	return [...improved, ...greedy.slice(rounds.improved)].sort((a, b) => a.iterationMs - b.iterationMs);
+}
+
+/** A bound that needs no division: all work of a micro-batch spread evenly over the devices, each layer at its cheapest share. */
+function leastMs(job: Job, shape: Shape): number {
+	const micro = microBatchOf(shape, job.batch);
+	const shares = shape.devices === shape.ranks ? [1] : Array.from({ length: shape.devices - shape.ranks + 1 }, (_, i) => i + 1);
+	let work = 0;
+	job.profile.backbones.forEach((backbone, b) => {
+		const costs = job.costs(b, shape.recompute);
+		for (let at = 0; at < backbone.layers.length; at++) {
+			let least = Number.POSITIVE_INFINITY;
+			for (const share of shares) {
+				const { forwardMs, backwardInputMs, backwardWeightMs } = costs.range(at, at + 1, micro / share);
+				least = Math.min(least, share * (forwardMs + backwardInputMs + backwardWeightMs));
+			}
+			work += least;
+		}
+	});
+	return (work * shape.microBatches) / shape.devices;
+}
+
+function keyOf(shape: Shape): string {
+	return Object.values(shape).join(' ');
+}
+
+/** One entry for each number of stages, pipelines, micro-batches and schedule. */
+function distinct(filled: readonly Filled[]): readonly Filled[] {
+	const seen = new Set<string>();
+	return filled.filter(({ shape }) => {
+		const key = [shape.pipelines, stagesOf(shape), shape.microBatches, shape.schedule, shape.placement].join(' ');
+		return !seen.has(key) && seen.add(key);
+	});
+}
