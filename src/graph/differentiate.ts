@@ -6,7 +6,9 @@ import { extract } from './extract.ts';
 import { readAttributes } from './op.ts';
 import { ops } from './ops/index.ts';
 import { isFloat } from './ops/shared.ts';
-import { simplify } from './passes/index.ts';
+import { runPasses, simplify } from './passes/index.ts';
+import { leanSiluGradients } from './passes/silu-gradient.ts';
+import { leanSoftmaxGradients } from './passes/softmax-gradient.ts';
 import { chooseSaved, type Recompute } from './saved.ts';
 import { type Graph, type Value, type ValueName, valueNamed } from './types.ts';
 
@@ -116,6 +118,9 @@ export function gradName(name: string): ValueName {
 	return `grad.${name}` as ValueName;
 }
 
+/** Forms of gradients that need more than one operator to be seen, and change what is worth saving. */
+const leanGradients = { 'softmax gradients': leanSoftmaxGradients, 'silu gradients': leanSiluGradients };
+
 /** Forward, backward-input and backward-weight graphs of `graph`, with an explicit, minimal set of saved values. */
 export function differentiate(graph: Graph, options: DifferentiateOptions): Differentiated {
 	const { outputs, losses = [], inputs, weights, recompute = 'views', resident = [] } = options;
@@ -146,7 +151,7 @@ export function differentiate(graph: Graph, options: DifferentiateOptions): Diff
 		if (r) named.set(name, r.name);
 	});
 	const joint = g.finish([...results.flatMap((r) => (r ? [r] : []))]);
-	const renamed = simplify(renameOutputs(joint, named, graph.outputs));
+	const renamed = runPasses(simplify(renameOutputs(joint, named, graph.outputs)), leanGradients);
 	const inputGrads = inputs.filter((n) => named.has(n)).map(gradName);
 	const weightGrads = weights.filter((n) => named.has(n)).map(gradName);
 	const all = [...inputGrads, ...weightGrads];
