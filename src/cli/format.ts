@@ -1,16 +1,6 @@
 /** @file Numbers, sizes, times and tables as people read them. */
 
-/** `1.2 GB`; decimal units, as disks and networks are sold. */
-export function formatBytes(bytes: number): string {
-	const units = ['B', 'kB', 'MB', 'GB', 'TB'];
-	let value = bytes;
-	let unit = 0;
-	while (value >= 999.5 && unit < units.length - 1) {
-		value /= 1000;
-		unit++;
-	}
-	return `${unit === 0 || value >= 99.5 ? Math.round(value) : value.toPrecision(value >= 9.95 ? 3 : 2)} ${units[unit]}`;
-}
+export { formatBytes } from '../core/units.ts';
 
 /** `12.3 M`: a count with a factor of a thousand. */
 export function formatCount(count: number): string {

@@ -23,8 +23,8 @@ export interface ChromeTrace {
 }
 
 /**
- * One process per timeline and two threads per device, work and transfers, with an arrow from each send to its receive. `JSON.stringify` of the result
- * is a trace file. Several timelines (predicted, measured) are shown below each other on one time axis.
+ * One process per timeline and two threads per device: work (frozen layers with it), and what goes on beside it (transfers, sums of gradients of a
+ * prediction), with an arrow from each send to its receive, or to the run that waited for it. `JSON.stringify` of the result is a trace file. Several timelines (predicted, measured) are shown below each other on one time axis.
  */
 export function toChromeTrace(timelines: readonly { readonly name: string; readonly timeline: Timeline }[]): ChromeTrace {
 	const traceEvents: TraceEvent[] = [];
@@ -39,12 +39,12 @@ export function toChromeTrace(timelines: readonly { readonly name: string; reado
 			const [work, transfers] = [2 * device, 2 * device + 1];
 			label(work, 'thread_name', { name: `device ${device}` });
 			label(work, 'thread_sort_index', { sort_index: work });
-			if (spans.some((span) => span.kind === 'send')) {
+			if (spans.some(isBeside)) {
 				label(transfers, 'thread_name', { name: `device ${device} transfers` });
 				label(transfers, 'thread_sort_index', { sort_index: transfers });
 			}
 			for (const span of spans) {
-				const tid = span.kind === 'send' ? transfers : work;
+				const tid = isBeside(span) ? transfers : work;
 				const ts = microseconds(span.start);
 				traceEvents.push({ name: span.name, ph: 'X', pid, tid, ts, dur: microseconds(span.end) - ts, cat: span.kind, args: argsOf(span) });
 				if (span.message === undefined) continue;
@@ -53,17 +53,24 @@ export function toChromeTrace(timelines: readonly { readonly name: string; reado
 				arrows.set(key, id);
 				const arrow = { name: 'message', pid, tid, cat: 'message', id } as const;
 				if (span.kind === 'send') traceEvents.push({ ...arrow, ph: 's', ts });
-				else traceEvents.push({ ...arrow, ph: 'f', bp: 'e', ts: microseconds(span.end) });
+				else traceEvents.push({ ...arrow, ph: 'f', bp: 'e', ts: span.kind === 'recv' ? microseconds(span.end) : ts });
 			}
 		}
 	});
 	return { traceEvents, displayTimeUnit: 'ms' };
 }
 
-function argsOf({ action, iteration }: Span): Record<string, string | number> {
+/** Transfers and what else does not occupy its device; waits belong to the work. */
+function isBeside(span: Span): boolean {
+	return span.kind === 'send' || span.beside === true;
+}
+
+function argsOf({ action, iteration, part, details }: Span): Record<string, string | number> {
 	return {
 		...(action ? { stage: action.stage, kind: action.kind, micro: action.micro } : {}),
 		...(iteration === undefined ? {} : { iteration }),
+		...(part ? { part } : {}),
+		...details,
 	};
 }
 

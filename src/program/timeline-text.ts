@@ -1,57 +1,123 @@
-/** @file Timelines as text for terminals: a row per device, a column per stretch of time. */
-import { busyShares, extentOf, type Interval, isBusy, type Span, type Timeline } from './timeline.ts';
+/** @file Timelines as text for terminals: a row per device, a column per stretch of time, in colour where wanted and readable without. */
+import { formatMs } from '../core/units.ts';
+import { escapeControls } from './picture/escape.ts';
+import { type Look, type Palette, paletteOf, rgbOf } from './picture/palette.ts';
+import { busyShares, extentOf, type Interval, isBusy, occupies, type Span, type Timeline } from './timeline.ts';
+import type { DeviceId } from './types.ts';
 
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz';
 
+export interface TimelineTextOptions {
+	/** Paint boxes with ANSI colours. */
+	readonly colour?: boolean;
+	/** What stands before a device's row; `device 3` unless given. */
+	readonly label?: (device: DeviceId) => string;
+}
+
+/** What fills a column of a row. */
+interface Cell {
+	readonly symbol: string;
+	/** Absent for waiting. */
+	readonly look?: Look;
+}
+
+const wait: Cell = { symbol: '.' };
+
 /**
  * A row per device of `columns` characters, each the work that fills most of its stretch of time: the micro-batch as a digit for a forward, as a small
- * letter for a backward and as a capital for a weight gradient (from the start again after 9 and z), `*` for other graphs, `=` for a collective, `+` for
- * an update, `<` and `>` for feed and fetch, `.` for waiting. Below them the time and the meaning.
+ * letter for a backward and as a capital for a weight gradient (from the start again after 9 and z), `#` and other marks for frozen components, `*` for
+ * other graphs, `=` for a collective (one that goes on beside work shows where the device would wait), `+` for an update, `<` and `>` for feed and fetch,
+ * `.` for waiting. Below them the time and the meaning of the marks in use.
  */
-export function renderTimeline(timeline: Timeline, columns: number): string {
+export function renderTimeline(timeline: Timeline, columns: number, options: TimelineTextOptions = {}): string {
+	const { colour = false, label = (device) => `device ${device}` } = options;
 	const extent = extentOf(timeline);
 	const shares = busyShares(timeline);
-	const label = Math.max(0, ...timeline.devices.map(({ device }) => `device ${device}`.length));
-	const rows = timeline.devices.map(({ device, spans }, i) => {
+	const palette = paletteOf([timeline]);
+	const labels = timeline.devices.map(({ device }) => escapeControls(label(device)));
+	const width = Math.max(0, ...labels.map((text) => text.length));
+	const rows = timeline.devices.map(({ spans }, i) => {
 		const percent = `${Math.round(100 * shares[i]!)}`.padStart(3);
-		return `${`device ${device}`.padEnd(label)} |${renderRow(spans, extent, columns)}| ${percent} % busy`;
+		return `${labels[i]!.padEnd(width)} |${paint(rowOf(spans, extent, columns, palette), colour)}| ${percent} % busy`;
 	});
 	const [start, end] = [formatMs(extent.start), formatMs(extent.end)];
-	const axis = `${' '.repeat(label + 2)}${start}${end.padStart(Math.max(end.length + 1, columns - start.length))}`;
-	return `${[...rows, axis, '0-9 F, a-z B or I, A-Z W, * other graph, = collective, + update, < feed, > fetch, . wait'].join('\n')}\n`;
+	const axis = `${' '.repeat(width + 2)}${start}${end.padStart(Math.max(end.length + 1, columns - start.length))}`;
+	return `${[...rows, axis, legend(palette, colour)].join('\n')}\n`;
 }
 
-function renderRow(spans: readonly Span[], { start, end }: Interval, columns: number): string {
+/** Columns that are left for the rows of `renderTimeline` on a terminal of `width` characters, at least 20. */
+export function timelineColumns(width: number, longestLabel: number): number {
+	return Math.max(20, width - longestLabel - ' || 100 % busy'.length);
+}
+
+function rowOf(spans: readonly Span[], { start, end }: Interval, columns: number, palette: Palette): Cell[] {
 	const width = (end - start) / columns;
-	const shares = Array.from({ length: columns }, () => new Map<string, number>());
+	const shares = Array.from({ length: columns }, () => new Map<string, { cell: Cell; ms: number }>());
+	const beside = new Array<Cell | undefined>(columns).fill(undefined);
 	for (const span of spans) {
-		if (!isBusy(span.kind)) continue;
-		const symbol = symbolOf(span);
-		const first = Math.floor((span.start - start) / width);
-		for (let c = Math.max(0, first); c < columns && start + c * width < span.end; c++) {
+		if (!isBusy(span.kind) || !(span.end > span.start)) continue;
+		const look = palette.of(span);
+		const cell: Cell = { symbol: symbolOf(span, look), look };
+		for (let c = Math.max(0, Math.floor((span.start - start) / width)); c < columns && start + c * width < span.end; c++) {
 			const overlap = Math.min(span.end, start + (c + 1) * width) - Math.max(span.start, start + c * width);
-			shares[c]!.set(symbol, (shares[c]!.get(symbol) ?? 0) + Math.max(0, overlap));
+			if (!occupies(span)) {
+				if (overlap >= width / 2) beside[c] = cell;
+				continue;
+			}
+			const share = shares[c]!.get(cell.symbol + look.key) ?? { cell, ms: 0 };
+			share.ms += Math.max(0, overlap);
+			shares[c]!.set(cell.symbol + look.key, share);
 		}
 	}
-	return shares
-		.map((cell) => {
-			const busy = [...cell.values()].reduce((a, b) => a + b, 0);
-			const [symbol, most] = [...cell].reduce((a, b) => (b[1] > a[1] ? b : a), ['.', 0]);
-			return most > 0 && most >= width - busy ? symbol : '.';
-		})
-		.join('');
+	return shares.map((all, c) => {
+		const busy = [...all.values()].reduce((sum, { ms }) => sum + ms, 0);
+		const most = [...all.values()].reduce((a, b) => (b.ms > a.ms ? b : a), { cell: wait, ms: 0 });
+		return most.ms > 0 && most.ms >= width - busy ? most.cell : (beside[c] ?? wait);
+	});
 }
 
-function symbolOf({ kind, action }: Span): string {
-	if (kind === 'run') {
-		if (!action) return '*';
-		if (action.kind === 'F') return String(action.micro % 10);
-		const letter = LETTERS[action.micro % LETTERS.length]!;
-		return action.kind === 'W' ? letter.toUpperCase() : letter;
+function symbolOf({ action }: Span, look: Look): string {
+	if (!action) return look.symbol;
+	if (action.kind === 'F') return String(action.micro % 10);
+	const letter = LETTERS[action.micro % LETTERS.length]!;
+	return action.kind === 'W' ? letter.toUpperCase() : letter;
+}
+
+/** Neighbours of one look share one pair of escapes. */
+function paint(cells: readonly Cell[], colour: boolean): string {
+	if (!colour) return cells.map(({ symbol }) => symbol).join('');
+	let text = '';
+	for (let i = 0; i < cells.length; ) {
+		const { look } = cells[i]!;
+		let end = i + 1;
+		while (end < cells.length && cells[end]!.look === look) end++;
+		const run = cells
+			.slice(i, end)
+			.map(({ symbol }) => symbol)
+			.join('');
+		text += look ? box(look, run) : run;
+		i = end;
 	}
-	return kind === 'update' ? '+' : kind === 'feed' ? '<' : kind === 'fetch' ? '>' : '=';
+	return text;
 }
 
-function formatMs(ms: number): string {
-	return `${Number(ms.toFixed(ms < 10 ? 3 : 1))} ms`;
+function legend({ used }: Palette, colour: boolean): string {
+	return used
+		.filter(({ symbol }) => symbol !== '')
+		.map((look) => `${colour && look.symbol !== wait.symbol ? box(look, look.symbol) : look.symbol} ${escapeControls(look.label)}`)
+		.join(', ');
+}
+
+/** `text` on the look's colour, from the 256 that terminals share. */
+function box({ fill, ink }: Look, text: string): string {
+	return `\u001b[48;5;${ansiOf(fill)};38;5;${ink === '#ffffff' ? 231 : 16}m${text}\u001b[0m`;
+}
+
+/** The nearest of the 6 x 6 x 6 cube of colours 16 to 231, whose levels are 0, 95, 135, 175, 215, 255. */
+function ansiOf(hex: string): number {
+	const [r, g, b] = rgbOf(hex).map((c) => {
+		const level = 255 * c;
+		return level < 48 ? 0 : level < 115 ? 1 : Math.min(5, Math.round((level - 55) / 40));
+	}) as [number, number, number];
+	return 16 + 36 * r + 6 * g + b;
 }

@@ -2,8 +2,11 @@
 import type { Action } from '../plan/schedules/types.ts';
 import type { DeviceId } from './types.ts';
 
-/** `send` is the transfer itself and may overlap with other spans of its device; `recv` is the wait for a message and `idle` any other wait. */
-export type SpanKind = 'run' | 'send' | 'recv' | 'allReduce' | 'allGather' | 'update' | 'feed' | 'fetch' | 'idle';
+/**
+ * `send` is the transfer itself and may overlap with other spans of its device; `recv` is the wait for a message and `idle` any other wait. `frozen` is
+ * a layer of a frozen component that runs between the schedule's actions.
+ */
+export type SpanKind = 'run' | 'frozen' | 'send' | 'recv' | 'allReduce' | 'allGather' | 'update' | 'feed' | 'fetch' | 'idle';
 
 export interface Span {
 	readonly name: string;
@@ -17,6 +20,12 @@ export interface Span {
 	readonly message?: string;
 	/** Which iteration, from 0; absent in prologue and epilogue. */
 	readonly iteration?: number;
+	/** The model it belongs to, where there are several: a backbone, or a frozen component. */
+	readonly part?: string;
+	/** Goes on beside the device's work, as every `send` does, and does not occupy it. */
+	readonly beside?: true;
+	/** What else is worth knowing, by name: shown where a person points at the span, and kept in traces. */
+	readonly details?: Readonly<Record<string, string | number>>;
 }
 
 export interface DeviceTimeline {
@@ -38,6 +47,11 @@ export interface Interval {
 /** True for the kinds that occupy a device; the others are waits, and transfers, which go on beside its work. */
 export function isBusy(kind: SpanKind): boolean {
 	return kind !== 'send' && kind !== 'recv' && kind !== 'idle';
+}
+
+/** True for spans that occupy their device. */
+export function occupies({ kind, beside }: Span): boolean {
+	return isBusy(kind) && !beside;
 }
 
 /** From the first start to the last end over all devices; 0 to 0 when there are no spans. */
@@ -63,7 +77,7 @@ export function ofIteration(timeline: Timeline, iteration: number): Timeline {
 /** When the device works: its busy spans, joined where they touch or overlap, in order of time. */
 export function busyIntervals({ spans }: DeviceTimeline): Interval[] {
 	const joined: { start: number; end: number }[] = [];
-	const busy = spans.filter((span) => isBusy(span.kind) && span.end > span.start).sort((a, b) => a.start - b.start);
+	const busy = spans.filter((span) => occupies(span) && span.end > span.start).sort((a, b) => a.start - b.start);
 	for (const { start, end } of busy) {
 		const last = joined.at(-1);
 		if (last && start <= last.end) last.end = Math.max(last.end, end);

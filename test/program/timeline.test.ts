@@ -13,7 +13,7 @@ import {
 	type SpanKind,
 	type Timeline,
 } from '../../src/program/timeline.ts';
-import { renderTimeline } from '../../src/program/timeline-text.ts';
+import { renderTimeline, timelineColumns } from '../../src/program/timeline-text.ts';
 import { deviceId } from '../../src/program/types.ts';
 import { pipelineProgram } from './pipeline.ts';
 
@@ -82,7 +82,7 @@ describe('text', () => {
 			device 1 |.....000111.........aaaaaaa222bbbbbb...333ccccccc......dddddd+++........|  57 % busy
 			device 2 |.........0000aaaaaa111bbbbbb...222ccccccc...333dddddd+++................|  57 % busy
 			          0 ms                                                               23 ms
-			0-9 F, a-z B or I, A-Z W, * other graph, = collective, + update, < feed, > fetch, . wait
+			0-9 forward, a-z backward, + optimiser, . idle
 			"
 		`);
 	});
@@ -107,6 +107,46 @@ describe('text', () => {
 			],
 		};
 		expect(renderTimeline(timeline, 10).split('\n').slice(0, 2)).toEqual(['device 0 |<2bD*=+>.2|  93 % busy', '          0 ms 10 ms']);
+	});
+
+	test('frozen components have marks of their own; what goes on beside work shows where the device waits', () => {
+		const timeline = {
+			devices: [
+				device(
+					0,
+					span('frozen', 0, 2, { part: 'vae' }),
+					span('frozen', 2, 4, { part: 'clip' }),
+					span('allReduce', 3, 6, { beside: true }),
+					span('update', 7, 8),
+				),
+			],
+		};
+		expect(renderTimeline(timeline, 8, { label: (id) => `rank ${id}` })).toBe(
+			'rank 0 |##%%==.+|  63 % busy\n        0 ms 8 ms\n# frozen vae, % frozen clip, + optimiser, = sum of gradients, . idle\n',
+		);
+	});
+
+	test('colour changes nothing but colours, and is per look', () => {
+		const plain = renderTimeline(pipeline, 40);
+		const painted = renderTimeline(pipeline, 40, { colour: true });
+		expect(painted.replace(/\p{Cc}\[[\d;]*m/gu, '')).toBe(plain);
+		const [row] = painted.split('\n');
+		const colours = [...row!.matchAll(/48;5;(\d+);38;5;(\d+)m([\w+]+)/g)].map(([, fill, , text]) => [fill, text]);
+		expect(new Set(colours.filter(([, text]) => /^\d+$/.test(text!)).map(([fill]) => fill)).size).toBe(1);
+		expect(new Set(colours.map(([fill]) => fill)).size).toBe(3);
+	});
+
+	test('names cannot act on the terminal', () => {
+		const timeline = { devices: [device(0, span('frozen', 0, 1, { part: 'a\u001b[2Jb' }))] };
+		expect(renderTimeline(timeline, 4, { label: () => '\u0007x' })).toBe(
+			'\ufffdx |####| 100 % busy\n    0 ms 1 ms\n# frozen a\ufffd[2Jb, . idle\n',
+		);
+	});
+
+	test('columns are what labels leave of a terminal', () => {
+		const [row] = renderTimeline(pipeline, timelineColumns(80, 'device 0'.length)).split('\n');
+		expect(row).toHaveLength(80);
+		expect(timelineColumns(10, 8)).toBe(20);
 	});
 
 	test('an empty timeline has rows of waiting', () => {

@@ -1,0 +1,82 @@
+/** @file A search's answer as pictures: the timeline with stages beside its rows, and the page that holds everything a decision needs. */
+import { formatBytes } from '../../core/units.ts';
+import type { FrozenComponent } from '../../plan/profile/types.ts';
+import type { SearchResult } from '../../plan/search/types.ts';
+import { type PipelineDevice, pipelineDevices, planTimeline } from '../plan-timeline.ts';
+import { busyShares, type Timeline } from '../timeline.ts';
+import type { DeviceId } from '../types.ts';
+import { timelinePage } from './html.ts';
+import { alternativesTable, baselineTable, planFigures, planHeadline, rangeText, stageTable } from './plan-tables.ts';
+import { type Panel, timelineSvg } from './svg.ts';
+
+/** What pictures of a plan show beside it. */
+export interface PlanPictureOptions {
+	/** The profile's, for the names of layers. */
+	readonly frozen?: readonly FrozenComponent[];
+	/** A measured iteration of the same devices, drawn below the prediction. */
+	readonly measured?: Timeline;
+	readonly width?: number;
+}
+
+type Answer = Pick<SearchResult, 'plan' | 'timeline' | 'fill'>;
+
+/** The timeline of the first pipeline's devices, as an SVG. */
+export function planSvg(answer: Answer, options: PlanPictureOptions = {}): string {
+	const { plan } = answer;
+	const figures = planFigures(answer).map(({ name, value }) => `${name} ${value}`);
+	return timelineSvg(planPanels(answer, options), {
+		title: titleOf(answer),
+		lines: [planHeadline(plan), figures.join(', '), ...firstOfSeveral(answer)],
+		...(options.width === undefined ? {} : { width: options.width }),
+	});
+}
+
+/** Figures, timeline, stages, alternatives and other ways of training, as one page. */
+export function planPage(result: SearchResult, options: PlanPictureOptions = {}): string {
+	const { plan } = result;
+	return timelinePage({
+		title: titleOf(result),
+		lines: [planHeadline(plan), ...firstOfSeveral(result)],
+		figures: planFigures(result),
+		panels: planPanels(result, options),
+		tables: [
+			...(result.rows.length > 0 ? [alternativesTable(result)] : []),
+			...(result.baselines.length > 0 ? [baselineTable(result)] : []),
+			stageTable(plan),
+		],
+		texts: { 'Rows of the schedule, one per rank': plan.rows.join('\n') },
+	});
+}
+
+function titleOf({ plan }: Answer): string {
+	return `${plan.profile || 'Plan'}: batch ${plan.batch} on ${plan.devices} ${plan.devices === 1 ? 'device' : 'devices'}`;
+}
+
+function firstOfSeveral({ plan }: Answer): string[] {
+	return plan.pipelines > 1 ? [`The timeline shows the first of ${plan.pipelines} equal pipelines.`] : [];
+}
+
+/** `stage 1, layers 4-7` for each device's row. */
+export function stageLabel({ stages }: PipelineDevice, plan: Answer['plan']): string {
+	const ranges = stages.map((i) => rangeText(plan.stages[i]!.layers));
+	return `${stages.length > 1 ? 'stages' : 'stage'} ${stages.join(' and ')}, layers ${ranges.join(' and ')}`;
+}
+
+function planPanels(answer: Answer, { frozen = [], measured }: PlanPictureOptions): Panel[] {
+	const { plan } = answer;
+	const timeline = planTimeline(answer, frozen);
+	const devices = pipelineDevices(plan);
+	const label = (id: DeviceId) => {
+		const device = devices.find((d) => d.device === id);
+		return device ? [`device ${id}`, stageLabel(device, plan)] : [`device ${id}`];
+	};
+	const noteOf = (shown: Timeline) => (id: DeviceId) => {
+		const at = shown.devices.findIndex(({ device }) => device === id);
+		const bytes = plan.peakBytes[devices.findIndex((d) => d.device === id)];
+		return [`${Math.round(100 * busyShares(shown)[at]!)} % busy`, ...(bytes === undefined ? [] : [formatBytes(bytes)])];
+	};
+	return [
+		{ name: measured ? 'predicted' : '', timeline, label, note: noteOf(timeline) },
+		...(measured ? [{ name: 'measured', timeline: measured, label }] : []),
+	];
+}
