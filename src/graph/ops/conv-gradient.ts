@@ -1,6 +1,6 @@
 /**
  * @file Gradients of convolutions, spelled in the operators that run fast on one core: the input's as a convolution with flipped weights,
- * the weight's as one matrix product for every tap of the kernel.
+ * the weight's as a convolution over channels, or one matrix product for every tap of the kernel.
  */
 import { sizeOf } from '../../core/tensor.ts';
 import type { GraphBuilder } from '../builder.ts';
@@ -67,27 +67,77 @@ function flipped(g: GraphBuilder, w: Value, group: number): Value {
 	return g.reshape(g.transpose(turned, [0, 2, 1]), shape);
 }
 
-/**
- * Gradient of a weight [out, in/group, ...kernel] from the image the window slides over and what flows to its places: for every tap, the
- * entries it meets form a matrix [in, batch * places], and its slice of the gradient is the product of the two. Channels are brought to the
- * front once for all taps; groups are a batch axis of the product.
- */
+/** Channels of an image from which a run of them is worth copying at once. */
+const manyChannels = 16;
+
+/** [batch, channels, ...spatial] to [channels, batch, ...spatial]. Spatial axes are one axis meanwhile: with three axes it is whole images that move. */
+function channelsFirst(g: GraphBuilder, x: Value): Value {
+	const [batch, channels, ...rest] = x.shape as [number, number, ...number[]];
+	const moved = batch === 1 || channels === 1 ? x : g.transpose(g.reshape(x, [batch, channels, sizeOf(rest)]), [1, 0, 2]);
+	return g.reshape(moved, [channels, batch, ...rest]);
+}
+
+/** Gradient of a weight [out, in/group, ...kernel] from the image the window slides over and what flows to its places. */
 function weightGradient(g: GraphBuilder, image: Value, flow: Value, window: Window, group: number): Value {
+	const { kernel } = window;
+	const single = group > 1 || kernel.length > 2 || sizeOf(kernel) === 1;
+	return single || image.shape[1]! < manyChannels
+		? weightGradientByTaps(g, image, flow, window, group)
+		: weightGradientByConv(g, image, flow, window);
+}
+
+/** A row length in elements at which rows fall on the same places of the first-level cache, which costs products a tenth. */
+const aliased = 1024;
+
+/**
+ * The gradient as a convolution of one image, whose kernel is what flows: batch takes the part of channels, channels that of an innermost spatial axis, so
+ * that what a tap meets is copied in runs of channels, into cache, by the convolution itself. Strides and dilations exchange their parts.
+ */
+function weightGradientByConv(g: GraphBuilder, image: Value, flow: Value, { kernel, strides, dilations, pads }: Window): Value {
+	const axes = kernel.length;
+	const [batch, inputs] = image.shape as [number, number];
+	const [outputs, places] = [flow.shape[1]!, spatialOf(flow)];
+	const channelsLast = g.transpose(g.reshape(image, [batch, inputs, sizeOf(spatialOf(image))]), [0, 2, 1]);
+	const lined = g.reshape(channelsLast, [1, batch, ...spatialOf(image), inputs]);
+	// A column of zeros in what flows, met by one more column of padding.
+	const extra = (batch * sizeOf(places)) % aliased === 0 && places[axes - 1]! >= 32 ? 1 : 0;
+	const apart = extra ? g.pad(flow, [...new Array<number>(2 * axes + 3).fill(0), 1]) : flow;
+	const taps = g.reshape(channelsFirst(g, apart), [outputs, batch, ...spatialOf(apart), 1]);
+	const begins = pads.slice(0, axes);
+	const ends = pads.slice(axes).map((p, i) => p + (i === axes - 1 ? extra * strides[i]! : 0));
+	const met = g.conv(lined, taps, undefined, {
+		strides: [...dilations, 1],
+		dilations: [...strides, 1],
+		pads: [...begins, 0, ...ends, 0],
+	});
+	const over = kernel.some((k, i) => met.shape[i + 2] !== k);
+	const spatialAxes = range(axes, 2);
+	const cut = over
+		? g.slice(
+				met,
+				kernel.map(() => 0),
+				kernel,
+				spatialAxes,
+			)
+		: met;
+	const channelsBack = g.transpose(g.reshape(cut, [outputs, sizeOf(kernel), inputs]), [0, 2, 1]);
+	return g.reshape(channelsBack, [outputs, inputs, ...kernel]);
+}
+
+/**
+ * The gradient tap by tap: the entries a tap meets form a matrix [in, batch * places], and its slice of the gradient is the product of the two. Channels are
+ * brought to the front once for all taps; groups are a batch axis of the product.
+ */
+function weightGradientByTaps(g: GraphBuilder, image: Value, flow: Value, window: Window, group: number): Value {
 	const { kernel, strides, dilations, pads } = window;
 	const places = spatialOf(flow);
 	const [inputs, outputs, columns] = [image.shape[1]!, flow.shape[1]!, flow.shape[0]! * sizeOf(places)];
 	const axes = range(kernel.length, 2);
-	// Spatial axes are one axis meanwhile: with three axes it is whole images that move.
-	const channelsFirst = (x: Value) => {
-		const [batch, channels, ...rest] = x.shape as [number, number, ...number[]];
-		const moved = batch === 1 || channels === 1 ? x : g.transpose(g.reshape(x, [batch, channels, sizeOf(rest)]), [1, 0, 2]);
-		return g.reshape(moved, [channels, batch, ...rest]);
-	};
 	const matrix = (x: Value, channels: number) => g.reshape(x, group === 1 ? [channels, columns] : [group, channels / group, columns]);
 	const padded = pads.some((p) => p > 0)
-		? g.pad(channelsFirst(image), [0, 0, ...pads.slice(0, axes.length), 0, 0, ...pads.slice(axes.length)])
-		: channelsFirst(image);
-	const left = matrix(channelsFirst(flow), outputs);
+		? g.pad(channelsFirst(g, image), [0, 0, ...pads.slice(0, axes.length), 0, 0, ...pads.slice(axes.length)])
+		: channelsFirst(g, image);
+	const left = matrix(channelsFirst(g, flow), outputs);
 	const products = tapsOf(kernel).map((tap) => {
 		const starts = tap.map((t, i) => t * dilations[i]!);
 		const ends = starts.map((s, i) => s + strides[i]! * (places[i]! - 1) + 1);

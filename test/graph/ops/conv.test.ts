@@ -1,7 +1,7 @@
 /** @file Convolutions against loops written out, the form of their gradients, and their errors. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { sizeOf, tensor, toNumbers } from '../../../src/core/tensor.ts';
+import { sizeOf, type Tensor, tensor, toNumbers } from '../../../src/core/tensor.ts';
 import type { ConvOptions } from '../../../src/graph/builder/product.ts';
 import { createBuilder, type GraphBuilder } from '../../../src/graph/builder.ts';
 import { gradients } from '../../../src/graph/differentiate.ts';
@@ -87,6 +87,40 @@ describe('Conv', () => {
 		);
 	});
 
+	it('takes the weight gradient of many channels as a convolution: <dw, v> = <dy, conv(x, v)> for any window', () => {
+		const check = (x: readonly number[], w: readonly number[], window: ConvOptions) => {
+			const inputs = randomInputs([{ shape: x }, { shape: w }, { shape: w }], 'float64');
+			const [y] = run((g, a, v) => g.conv(a!, v!, undefined, window), [inputs[0]!, inputs[2]!]);
+			const [dy] = randomInputs([{ shape: y!.shape }], 'float64', 2);
+			const [dw] = run(
+				(g, a, b, d) => {
+					const made = gradients(g, [{ value: g.conv(a!, b!, undefined, window), grad: d! }], [b!])[0]!;
+					expect(g.nodes().map((n) => n.op)).toContain('Conv');
+					expect(g.nodes().map((n) => n.op)).not.toContain('MatMul');
+					return made;
+				},
+				[inputs[0]!, inputs[1]!, dy!],
+			);
+			const inner = (a: Tensor, b: Tensor) => {
+				const [as, bs] = [toNumbers(a), toNumbers(b)];
+				return as.reduce((sum, value, i) => sum + value * bs[i]!, 0);
+			};
+			expect(dw!.shape).toEqual(w);
+			expect(inner(dw!, inputs[2]!)).toBeCloseTo(inner(dy!, y!), 8);
+		};
+		fc.assert(
+			fc.property(options, ({ batch, outPerGroup, image, kernel, strides, dilations, pads }) => {
+				fc.pre(kernel[0] * kernel[1] > 1);
+				check([batch, 16, ...image], [outPerGroup, 16, ...kernel], { strides, dilations, pads });
+			}),
+			{ numRuns: 40 },
+		);
+		check([2, 17, 9], [3, 17, 4], { strides: [2], pads: [1, 2] });
+		// Places in a multiple of 1024 have a column of zeros more.
+		check([1, 16, 32, 32], [2, 16, 3, 2], { pads: [1, 1, 1, 0] });
+		check([2, 16, 32, 66], [2, 16, 1, 3], { strides: [2, 2], dilations: [1, 2], pads: [0, 1, 0, 2] });
+	});
+
 	const backward = (build: (g: GraphBuilder, x: Value, w: Value) => Value, which: 'x' | 'w') => {
 		const g = createBuilder('t');
 		const x = g.input('x', 'float32', [2, 4, 8, 8]);
@@ -106,7 +140,7 @@ describe('Conv', () => {
 		expect(down).toEqual(['ConvTranspose']);
 	});
 
-	it('takes the weight gradient as one product per tap, padding and moving the image once', () => {
+	it('takes the weight gradient of few channels as one product per tap, padding and moving the image once', () => {
 		const names = backward((g, x, w) => g.conv(x, w, undefined, { pads: [1, 1, 1, 1] }), 'w');
 		expect([count(names, 'MatMul'), count(names, 'Pad'), count(names, 'Slice'), count(names, 'Concat')]).toEqual([9, 1, 9, 1]);
 	});
