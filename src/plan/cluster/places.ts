@@ -19,6 +19,8 @@ export interface Places {
 	hopMs(bytes: number, from: Place, to: Place): number;
 	/** ms to sum `bytes` over the copies of a place in all pipelines. */
 	syncMs(bytes: number, place: Place): number;
+	/** The same as a line over bytes. */
+	syncLine(place: Place): Line;
 }
 
 /** The places of `pipelines` pipelines of `devices` devices each. */
@@ -30,17 +32,20 @@ export function placesOf(cluster: Cluster, layout: Layout, pipelines: number, de
 	const syncs = new Map<string, Line>();
 	const hopLines = (from: Place, to: Place) =>
 		cached(hops, `${from.offset}+${from.count}>${to.offset}+${to.count}`, () => pairLines(cluster, pipelines, from, to, number));
+	const syncLine = (place: Place): Line =>
+		cached(syncs, `${place.offset}+${place.count}`, () => {
+			const all = Array.from({ length: pipelines }, (_, pipeline) => devicesOf(place, pipeline)).flat();
+			const [one, two] = [allReduceMs(cluster, 1e9, all), allReduceMs(cluster, 2e9, all)];
+			return { fixed: 2 * one - two, perByte: (two - one) / 1e9 };
+		});
 	return {
 		devices: devicesOf,
 		hopLines,
 		hopMs: (bytes, from, to) => alongLines(hopLines(from, to), bytes),
+		syncLine,
 		syncMs(bytes, place) {
-			if (bytes === 0 || pipelines * place.count === 1) return 0;
-			const { fixed, perByte } = cached(syncs, `${place.offset}+${place.count}`, () => {
-				const all = Array.from({ length: pipelines }, (_, pipeline) => devicesOf(place, pipeline)).flat();
-				const [one, two] = [allReduceMs(cluster, 1e9, all), allReduceMs(cluster, 2e9, all)];
-				return { fixed: 2 * one - two, perByte: (two - one) / 1e9 };
-			});
+			if (bytes === 0) return 0;
+			const { fixed, perByte } = syncLine(place);
 			return fixed + perByte * bytes;
 		},
 	};

@@ -13,10 +13,8 @@ export interface CompletionBounds {
  * Both ends of the bound are additive in what lies before, so one number per state is exact for each: the way through and back (down + up + ...), and
  * the way down with the tail. O(layers^2 ranks devices replicas).
  */
-export function completionBounds(
-	problem: Pick<LinearProblem, 'layers' | 'ranks' | 'devices' | 'microBatches' | 'replicaChoices' | 'range' | 'hopMs'>,
-): CompletionBounds {
-	const { layers, ranks, devices, microBatches, replicaChoices } = problem;
+export function completionBounds(problem: Omit<LinearProblem, 'simulate' | 'nodeLimit' | 'worthMs'>): CompletionBounds {
+	const { layers, ranks, devices, microBatches, replicaChoices, split } = problem;
 	const width = devices + 1;
 	const index = (at: number, rank: number, offset: number) => (rank * (layers + 1) + at) * width + offset;
 	const through = new Float64Array((ranks + 1) * (layers + 1) * width).fill(Number.POSITIVE_INFINITY);
@@ -36,15 +34,13 @@ export function completionBounds(
 					for (let to = rest === 0 ? layers : at + 1; to <= layers - rest; to++) {
 						const after = index(to, rank + 1, next);
 						if (through[after] === Number.POSITIVE_INFINITY) continue;
-						const range = problem.range(at, to, rank, offset, replicas);
-						if (!range.fits) continue;
+						if (!problem.fits(at, to, rank, replicas)) continue;
+						const { forwardMs, backwardInputMs, backwardWeightMs } = problem.range(at, to, replicas);
+						const both = forwardMs + backwardInputMs + (split ? 0 : backwardWeightMs);
+						const work = microBatches * (forwardMs + backwardInputMs + backwardWeightMs) + problem.tailMs(at, to, offset, replicas);
 						const hop = rest === 0 ? 0 : hops(to, offset, replicas);
-						const both = range.forwardMs + range.gradientMs;
 						through[state] = Math.min(through[state]!, Math.max(microBatches * both, both + 2 * hop + through[after]!));
-						tailed[state] = Math.min(
-							tailed[state]!,
-							Math.max(microBatches * range.workMs + range.tailMs, range.forwardMs + hop + tailed[after]!),
-						);
+						tailed[state] = Math.min(tailed[state]!, Math.max(work, forwardMs + hop + tailed[after]!));
 					}
 				}
 			}

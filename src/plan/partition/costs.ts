@@ -29,12 +29,14 @@ export interface BackboneCosts {
 }
 
 interface Sums {
+	/** Ranges already asked for, at from * (layers + 1) + to. */
+	readonly ranges: (RangeCost | undefined)[];
 	readonly forward: Float64Array;
 	readonly input: Float64Array;
 	readonly weight: Float64Array;
 }
 
-/** The costs of `backbone`, with or without recomputation. Sums are kept per batch, so that a range costs a few subtractions. */
+/** The costs of `backbone`, with or without recomputation. Sums and ranges are kept per batch, so that asking again costs nothing. */
 export function backboneCosts({ batchSizes }: Pick<Profile, 'batchSizes'>, backbone: Backbone, recompute: boolean): BackboneCosts {
 	const { layers, skips = [] } = backbone;
 	const perBatch = new Map<number, Sums>();
@@ -43,7 +45,7 @@ export function backboneCosts({ batchSizes }: Pick<Profile, 'batchSizes'>, backb
 		if (!sums) {
 			const of = (key: 'forwardMs' | 'backwardInputMs' | 'backwardWeightMs') =>
 				prefix(layers.map((l) => timeAt(batchSizes, l[key], local)));
-			sums = { forward: of('forwardMs'), input: of('backwardInputMs'), weight: of('backwardWeightMs') };
+			sums = { ranges: [], forward: of('forwardMs'), input: of('backwardInputMs'), weight: of('backwardWeightMs') };
 			perBatch.set(local, sums);
 		}
 		return sums;
@@ -57,10 +59,13 @@ export function backboneCosts({ batchSizes }: Pick<Profile, 'batchSizes'>, backb
 		layers: layers.length,
 		cutBytes,
 		range(from, to, local) {
-			const { forward, input, weight } = sumsAt(local);
+			const { ranges, forward, input, weight } = sumsAt(local);
+			const key = from * (layers.length + 1) + to;
+			const known = ranges[key];
+			if (known) return known;
 			const forwardMs = forward[to]! - forward[from]!;
 			const active = (activations[to]! - activations[from]!) * local;
-			return {
+			const range: RangeCost = {
 				forwardMs,
 				backwardInputMs: input[to]! - input[from]! + (recompute ? forwardMs : 0),
 				backwardWeightMs: weight[to]! - weight[from]!,
@@ -69,6 +74,8 @@ export function backboneCosts({ batchSizes }: Pick<Profile, 'batchSizes'>, backb
 				staticBytes: statics[to]! - statics[from]! + (recompute ? active : 0),
 				gradBytes: gradients[to]! - gradients[from]!,
 			};
+			ranges[key] = range;
+			return range;
 		},
 		skipBytes: ([makerFrom, makerTo], [userFrom, userTo]) =>
 			skips.reduce(

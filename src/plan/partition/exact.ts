@@ -4,17 +4,11 @@
  */
 import { completionBounds } from './completion.ts';
 
-/** What a run of layers costs on a rank; times per micro-batch unless said. */
+/** What a run of layers costs on so many devices; per micro-batch. */
 export interface LinearRange {
 	readonly forwardMs: number;
-	/** The part of the backward that the stage before waits for: all of it unless the schedule splits it. */
-	readonly gradientMs: number;
-	/** Forward and whole backward. */
-	readonly workMs: number;
-	/** After the last backward: sum of gradients and optimiser, once. */
-	readonly tailMs: number;
-	/** False when it does not fit in the memory of the rank. */
-	readonly fits: boolean;
+	readonly backwardInputMs: number;
+	readonly backwardWeightMs: number;
 }
 
 export interface LinearProblem {
@@ -24,8 +18,14 @@ export interface LinearProblem {
 	readonly microBatches: number;
 	/** Devices a rank may have, ascending; those that divide a micro-batch. */
 	readonly replicaChoices: readonly number[];
-	/** Layers [from, to) on rank `rank`, which has devices [offset, offset + replicas). */
-	range(from: number, to: number, rank: number, offset: number, replicas: number): LinearRange;
+	/** Whether backwards are split, so that the stage before does not wait for the weights' part. */
+	readonly split: boolean;
+	/** Layers [from, to) on `replicas` devices. */
+	range(from: number, to: number, replicas: number): LinearRange;
+	/** After the last backward of that range, when its devices begin at `offset`: the sum of gradients and the optimiser, ms. */
+	tailMs(from: number, to: number, offset: number, replicas: number): number;
+	/** Whether it fits in the memory of rank `rank`. */
+	fits(from: number, to: number, rank: number, replicas: number): boolean;
 	/** The hop at the cut before layer `at`, between a rank of `replicas` devices from `offset` and the next rank of `next` devices; one way, ms. */
 	hopMs(at: number, offset: number, replicas: number, next: number): number;
 	/** The iteration of a division, ms: `bounds` are 0, where each further stage begins, and `layers`. Infinity when it does not fit. */
@@ -71,7 +71,7 @@ const rounding = 1e-9;
  * same over the ranks to come (`completionBounds`). Depth first, most promising child first, so that the first leaf is the formula's own optimum.
  */
 export function exactLinear(problem: LinearProblem): LinearAnswer | undefined {
-	const { layers, ranks, devices, replicaChoices, microBatches } = problem;
+	const { layers, ranks, devices, replicaChoices, microBatches, split } = problem;
 	const bounds = completionBounds(problem);
 	const root: Node = {
 		parent: undefined,
@@ -97,14 +97,13 @@ export function exactLinear(problem: LinearProblem): LinearAnswer | undefined {
 			const hop = node.parent ? problem.hopMs(node.at, node.offset - node.replicas, node.replicas, replicas) : 0;
 			const [down, up] = [node.downMs + hop, node.upMs + hop];
 			for (let to = rest === 0 ? layers : node.at + 1; to <= layers - rest; to++) {
-				const range = problem.range(node.at, to, node.rank, node.offset, replicas);
-				if (!range.fits) continue;
-				const own = Math.max(
-					microBatches * range.workMs + down + range.tailMs,
-					microBatches * (range.forwardMs + range.gradientMs) + down + up,
-				);
-				const downMs = down + range.forwardMs;
-				const upMs = up + range.gradientMs;
+				if (!problem.fits(node.at, to, node.rank, replicas)) continue;
+				const { forwardMs, backwardInputMs, backwardWeightMs } = problem.range(node.at, to, replicas);
+				const gradientMs = split ? backwardInputMs : backwardInputMs + backwardWeightMs;
+				const tailed = microBatches * (forwardMs + backwardInputMs + backwardWeightMs) + problem.tailMs(node.at, to, node.offset, replicas);
+				const own = down + Math.max(tailed, microBatches * (forwardMs + gradientMs) + up);
+				const downMs = down + forwardMs;
+				const upMs = up + gradientMs;
 				const boundMs = Math.max(node.boundMs, own, bounds.whole(to, node.rank + 1, offset, downMs, upMs));
 				if (boundMs < worthMs * (1 - rounding))
 					made.push({ parent: node, at: to, rank: node.rank + 1, offset, replicas, downMs, upMs, boundMs });

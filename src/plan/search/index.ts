@@ -13,9 +13,13 @@ import { baseShapes, variantsOf } from './shapes.ts';
 import type { SearchOptions, SearchResult } from './types.ts';
 
 /** How many candidates go from one round of the search to the next. */
-const rounds = { variants: 12, filled: 24, improved: 3, rows: 12 };
+const rounds = { variants: 12, exact: 6, filled: 24, improved: 3, rows: 12 };
 /** Parts of divisions looked into in the first round, and where a shape could still win. */
-const nodes = { first: 200, exact: 20_000 };
+const nodes = { first: 50, exact: 20_000 };
+/** Simulated actions of one exact division at most: what bounds its nodes where pipelines are long. */
+const exactActions = 4e6;
+/** Jobs with fewer base shapes than this are searched exactly throughout. */
+const fewShapes = 6;
 
 /**
  * The best plan for `profile` on `cluster` at a global batch of `batch` samples, with the alternatives that were looked at and the baselines.
@@ -67,9 +71,11 @@ export function searchFilled(job: Job, options: SearchOptions): readonly Filled[
 	for (const { shape } of ranked().slice(0, rounds.variants)) {
 		for (const variant of variantsOf(shape, job, options)) look(variant, nodes.first, 1.2);
 	}
-	for (const { shape, proven, lowerBoundMs, estimateMs } of ranked()) {
-		const extra = fill ? 0 : estimateMs - (found.get(keyOf(shape))?.pipelineMs ?? 0);
-		if (!proven && lowerBoundMs + extra < bestMs * (1 - 1e-9)) look(shape, nodes.exact, 1.2);
+	// A shape whose frozen work sets the pace gains nothing from a faster pipeline.
+	const open = ranked().filter((c) => !c.proven && c.lowerBoundMs + (fill ? 0 : c.estimateMs - c.pipelineMs) < bestMs * (1 - 1e-9));
+	const paced = open.filter(({ estimateMs, pipelineMs }) => !fill || estimateMs <= pipelineMs);
+	for (const { shape } of base.length <= fewShapes ? paced : paced.slice(0, rounds.exact)) {
+		look(shape, Math.max(nodes.first, Math.min(nodes.exact, exactActions / (2 * shape.microBatches * stagesOf(shape)))), 1.2);
 	}
 
 	const effort = options.effort ?? 1;

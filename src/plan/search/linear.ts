@@ -1,11 +1,10 @@
 /** @file The exact division of a job's one backbone over a linear pipeline, as the schedule's simulated time and memory have it. */
-import type { Place } from '../cluster/places.ts';
 import { alongLines } from '../cluster/places.ts';
-import { exactLinear, type LinearAnswer, type LinearRange } from '../partition/exact.ts';
-import { simulatePipeline } from '../pipeline/simulate.ts';
+import { exactLinear, type LinearAnswer } from '../partition/exact.ts';
+import { linearTimer, stageTimes } from '../pipeline/timer.ts';
 import type { Schedule } from '../schedules/types.ts';
 import type { Job } from './job.ts';
-import { pipelineOf, placedSchedule } from './pipeline.ts';
+import { placedSchedule } from './pipeline.ts';
 import { microBatchOf, type Shape } from './shape.ts';
 
 export interface DivideOptions {
@@ -25,11 +24,23 @@ export function divideLinear(job: Job, shape: Shape, { reservedBytes, nodeLimit,
 	const cluster = job.places(shape.layout, shape.pipelines, shape.devices);
 	const { rows } = placedSchedule(shape, 1, false);
 	const held = mostHeld(rows, shape.ranks);
-	const split = rows.some((row) => row.some(({ kind }) => kind === 'W'));
 	const limit = job.cluster.memoryBytes - reservedBytes;
 	const replicaChoices = Array.from({ length: shape.devices - shape.ranks + 1 }, (_, i) => i + 1).filter((r) => micro % r === 0);
-	const ranges = new Map<number, LinearRange>();
+	const syncs = Array.from({ length: shape.devices }, (_, offset) =>
+		Array.from({ length: shape.devices - offset + 1 }, (_, count) => (count === 0 ? undefined : cluster.syncLine({ offset, count }))),
+	);
 	const hops = new Map<number, ReturnType<typeof cluster.hopLines>>();
+	const hopMs = (at: number, offset: number, replicas: number, next: number) => {
+		const key = (offset * (shape.devices + 1) + replicas) * (shape.devices + 1) + next;
+		let lines = hops.get(key);
+		if (!lines) {
+			lines = cluster.hopLines({ offset, count: replicas }, { offset: offset + replicas, count: next });
+			hops.set(key, lines);
+		}
+		return alongLines(lines, costs.cutBytes(at) * micro);
+	};
+	const timer = linearTimer(rows);
+	const times = stageTimes(shape.ranks);
 	const { layers } = costs;
 	return exactLinear({
 		layers,
@@ -37,36 +48,35 @@ export function divideLinear(job: Job, shape: Shape, { reservedBytes, nodeLimit,
 		devices: shape.devices,
 		microBatches: shape.microBatches,
 		replicaChoices,
-		range: (from, to, rank, offset, replicas) => {
-			const key = (((from * (layers + 1) + to) * shape.ranks + rank) * (shape.devices + 1) + offset) * (shape.devices + 1) + replicas;
-			let known = ranges.get(key);
-			if (!known) {
-				const range = costs.range(from, to, micro / replicas);
-				const workMs = range.forwardMs + range.backwardInputMs + range.backwardWeightMs;
-				known = {
-					forwardMs: range.forwardMs,
-					gradientMs: range.backwardInputMs + (split ? 0 : range.backwardWeightMs),
-					workMs,
-					tailMs: cluster.syncMs(range.gradBytes, { offset, count: replicas }) + range.updateMs,
-					fits: range.staticBytes + held[rank]! * range.savedBytes <= limit,
-				};
-				ranges.set(key, known);
-			}
-			return known;
+		split: rows.some((row) => row.some(({ kind }) => kind === 'W')),
+		range: (from, to, replicas) => costs.range(from, to, micro / replicas),
+		tailMs: (from, to, offset, replicas) => {
+			const { gradBytes, updateMs } = costs.range(from, to, micro / replicas);
+			if (gradBytes === 0) return updateMs;
+			const { fixed, perByte } = syncs[offset]![replicas]!;
+			return fixed + perByte * gradBytes + updateMs;
 		},
-		hopMs: (at, offset, replicas, next) => {
-			const key = (offset * (shape.devices + 1) + replicas) * (shape.devices + 1) + next;
-			let lines = hops.get(key);
-			if (!lines) {
-				const from: Place = { offset, count: replicas };
-				lines = cluster.hopLines(from, { offset: offset + replicas, count: next });
-				hops.set(key, lines);
-			}
-			return alongLines(lines, costs.cutBytes(at) * micro);
+		fits: (from, to, rank, replicas) => {
+			const { staticBytes, savedBytes } = costs.range(from, to, micro / replicas);
+			return staticBytes + held[rank]! * savedBytes <= limit;
 		},
+		hopMs,
 		simulate: (bounds, replicas) => {
-			const timeline = simulatePipeline(pipelineOf(job, shape, { bounds: [bounds], replicas }));
-			return Math.max(...timeline.peakBytes) <= limit ? timeline.endMs : Number.POSITIVE_INFINITY;
+			let offset = 0;
+			for (const [rank, count] of replicas.entries()) {
+				const to = bounds[rank + 1]!;
+				const range = costs.range(bounds[rank]!, to, micro / count);
+				times.forwardMs[rank] = range.forwardMs;
+				times.backwardInputMs[rank] = range.backwardInputMs;
+				times.backwardWeightMs[rank] = range.backwardWeightMs;
+				times.syncMs[rank] = cluster.syncMs(range.gradBytes, { offset, count });
+				times.updateMs[rank] = range.updateMs;
+				const next = replicas[rank + 1];
+				times.hopForwardMs[rank] = next === undefined ? 0 : hopMs(to, offset, count, next);
+				offset += count;
+			}
+			times.hopBackwardMs.set(times.hopForwardMs);
+			return timer(times);
 		},
 		nodeLimit,
 		...(worthMs === undefined ? {} : { worthMs }),

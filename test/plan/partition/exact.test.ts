@@ -93,11 +93,10 @@ function problemOf(given: Case, nodeLimit = 1e6): LinearProblem {
 		devices,
 		microBatches: micros,
 		replicaChoices: [1, 2, 3, 4],
-		range: (from, to, _rank, _offset, replicas) => {
-			const { forwardMs, backwardInputMs, backwardWeightMs, syncMs } = stageOf(given, from, to, replicas);
-			const gradientMs = backwardInputMs + backwardWeightMs;
-			return { forwardMs, gradientMs, workMs: forwardMs + gradientMs, tailMs: syncMs, fits: true };
-		},
+		split: false,
+		range: (from, to, replicas) => stageOf(given, from, to, replicas),
+		tailMs: (from, to, _offset, replicas) => stageOf(given, from, to, replicas).syncMs,
+		fits: () => true,
 		hopMs: (at, _offset, replicas, next) => hopOf(given, at, replicas, next),
 		simulate: (bounds, replicas) => simulated(given, bounds, replicas),
 		nodeLimit,
