@@ -6,7 +6,7 @@ import type { Attributes, AttributeValue, Value } from './types.ts';
 
 /** How an attribute is written in ONNX, with its default; `required` has none. */
 export type AttributeSpec =
-	| { readonly kind: 'int'; readonly default?: number }
+	| { readonly kind: 'int'; readonly default?: number /** Ours alone: ONNX has no such attribute. */; readonly unwritten?: true }
 	| { readonly kind: 'float'; readonly default?: number }
 	| { readonly kind: 'string'; readonly default?: string }
 	| { readonly kind: 'ints'; readonly default?: readonly number[] }
@@ -78,7 +78,9 @@ export type Cost = 'view' | 'cheap' | 'heavy';
 /** The whole of one operator. One such entry per operator stands in the table of `ops/index.ts`. */
 export interface OpDef {
 	/** ONNX domain; '' is ai.onnx. Operators of other domains exist only after lowering for an engine and have no gradient. */
-	readonly domain?: 'com.microsoft' | 'dist';
+	readonly domain?: 'com.microsoft' | 'com.microsoft.nchwc' | 'dist';
+	/** Its name in ONNX, where the table has another operator of that name. */
+	readonly onnxName?: string;
 	/** Smallest and largest number of inputs (Infinity: variadic). */
 	readonly inputs: readonly [number, number];
 	/** Smallest and largest number of outputs. */

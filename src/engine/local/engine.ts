@@ -11,6 +11,7 @@ import type { Span, Timeline } from '../../program/timeline.ts';
 import type { BankId, DeviceId, Program } from '../../program/types.ts';
 import { verifyProgram } from '../../program/verify.ts';
 import { allocateBank } from './banks.ts';
+import { measureChannelBlock } from './channel-block.ts';
 import { instructionText } from './device.ts';
 import { compileElementwise } from './kernel/elementwise.ts';
 import { lowerForOrt } from './lowering.ts';
@@ -62,10 +63,17 @@ export function sharedEnvironment(): Environment {
 	return environment;
 }
 
+let measuredBlock: { readonly block: number | undefined } | undefined;
+
+function channelBlock(): number | undefined {
+	measuredBlock ??= { block: measureChannelBlock(sharedEnvironment()) };
+	return measuredBlock.block;
+}
+
 /** A graph as ONNX bytes with its names, for a device. */
 export function modelOf(graph: Graph): GraphModel {
 	return {
-		model: writeOnnx(lowerForOrt(graph)),
+		model: writeOnnx(lowerForOrt(graph, channelBlock())),
 		inputs: graph.inputs,
 		outputs: graph.outputs,
 		outputTypes: graph.outputs.map((name): TypeShape => {

@@ -81,7 +81,7 @@ function nodeFields(node: Node, index: number, used: ReadonlySet<string> | undef
 		...withoutTrailing(node.inputs).map((input) => stringField(1, input)),
 		...withoutTrailing(node.outputs.map((output, i) => (optional(i) && !used?.has(output) ? '' : output))).map((o) => stringField(2, o)),
 		stringField(3, name),
-		stringField(4, node.op),
+		stringField(4, def.onnxName ?? node.op),
 		...attributeFields(node, def, name),
 		...(def.domain === undefined ? [] : [stringField(7, def.domain)]),
 	];
@@ -102,8 +102,9 @@ function attributeFields(node: Node, def: OpDef, place: string): OutField[] {
 			found: JSON.stringify(node.attributes),
 		});
 	}
-	return Object.entries(node.attributes).map(([name, value]) => {
+	return Object.entries(node.attributes).flatMap(([name, value]) => {
 		const spec = Object.hasOwn(def.attributes, name) ? def.attributes[name] : undefined;
+		if (spec?.kind === 'int' && spec.unwritten) return [];
 		const fields = spec && encodeAttribute(spec.kind, value);
 		if (fields) return messageField(5, [stringField(1, name), ...fields]);
 		throw new DiffusionPipeError('graph', `attribute ${name} cannot be written`, {

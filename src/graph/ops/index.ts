@@ -7,6 +7,7 @@ import { convOps } from './conv.ts';
 import { indexOps } from './indexing.ts';
 import type { OpKind } from './kinds.ts';
 import { loweredOps } from './lowered.ts';
+import { blockedOps } from './nchwc.ts';
 import { normOps } from './norm.ts';
 import { poolOps } from './pool.ts';
 import { productOps } from './product.ts';
@@ -31,6 +32,7 @@ export const ops: { readonly [K in OpKind]: OpDef } = {
 	...shapeOps,
 	...indexOps,
 	...loweredOps,
+	...blockedOps,
 };
 
 /** True when `name` is an operator of the table. */

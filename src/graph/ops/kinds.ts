@@ -53,6 +53,9 @@ export type IndexOp =
 /** Operators of the engines, made by lowering only. */
 export type LoweredOp = 'FusedMatMul' | 'FastGelu' | 'QuickGelu' | 'BiasGelu' | 'SkipLayerNormalization';
 
+/** Convolutions over blocks of channels, made by lowering only. */
+export type BlockedOp = 'NchwcReorderInput' | 'NchwcReorderOutput' | 'NchwcConv';
+
 export type OpKind =
 	| BinaryOp
 	| CompareOp
@@ -66,4 +69,5 @@ export type OpKind =
 	| NormOp
 	| ShapeOp
 	| IndexOp
-	| LoweredOp;
+	| LoweredOp
+	| BlockedOp;
