@@ -13,7 +13,7 @@ import { baseShapes, variantsOf } from './shapes.ts';
 import type { SearchOptions, SearchResult } from './types.ts';
 
 /** How many candidates go from one round of the search to the next. */
-const rounds = { variants: 12, exact: 6, filled: 24, improved: 3, rows: 12 };
+const rounds = { variants: 10, exact: 6, filled: 16, improved: 3, rows: 12 };
 /** Parts of divisions looked into in the first round, and where a shape could still win. */
 const nodes = { first: 50, exact: 20_000 };
 /** Simulated actions of one exact division at most: what bounds its nodes where pipelines are long. */
@@ -64,12 +64,16 @@ export function searchFilled(job: Job, options: SearchOptions): readonly Filled[
 	const ranked = () => [...found.values()].sort((a, b) => a.estimateMs - b.estimateMs || a.pipelineMs - b.pipelineMs);
 
 	const base = baseShapes(job, options).sort((a, b) => leastMs(job, a) - leastMs(job, b));
-	for (const shape of base) look(shape, nodes.first, 1.5);
+	for (const shape of base) look(shape, nodes.first, 1.3);
 	// Where memory is what stands in the way, recomputation is not a variant of something that fits.
 	if (options.recompute === undefined && found.size < base.length / 2)
-		for (const shape of base) look({ ...shape, recompute: true }, nodes.first, 1.5);
+		for (const shape of base) look({ ...shape, recompute: true }, nodes.first, 1.3);
 	for (const { shape } of ranked().slice(0, rounds.variants)) {
-		for (const variant of variantsOf(shape, job, options)) look(variant, nodes.first, 1.2);
+		for (const variant of variantsOf(shape, job, options)) {
+			look(variant, nodes.first, 1.2);
+			// Running forwards twice pays only where memory forbids to run them once.
+			if (options.recompute === undefined && !found.has(keyOf(variant))) look({ ...variant, recompute: true }, nodes.first, 1.2);
+		}
 	}
 	// A shape whose frozen work sets the pace gains nothing from a faster pipeline.
 	const open = ranked().filter((c) => !c.proven && c.lowerBoundMs + (fill ? 0 : c.estimateMs - c.pipelineMs) < bestMs * (1 - 1e-9));
@@ -91,7 +95,11 @@ export function searchFilled(job: Job, options: SearchOptions): readonly Filled[
 	return [...improved, ...greedy.slice(rounds.improved)].sort((a, b) => a.iterationMs - b.iterationMs);
 }
 
-/** A bound that needs no division: all work of a micro-batch spread evenly over the devices, each layer at its cheapest share. */
+/**
+ * A bound that needs no division. The work of a micro-batch is at least that of each layer at its cheapest share. Where backwards are whole, stage s has to wait
+ * for a forward and a backward of each stage before it: T >= c_0 + .. + c_(s-1) + M c_s, so c_s <= (T / M) q^s with q = 1 - 1/M, and all work W = sum r_s c_s
+ * (r_s >= 1 replicas, D in all) gives T >= M W / (D - S + M (1 - q^S)).
+ */
 function leastMs(job: Job, shape: Shape): number {
 	const micro = microBatchOf(shape, job.batch);
 	const shares = shape.devices === shape.ranks ? [1] : Array.from({ length: shape.devices - shape.ranks + 1 }, (_, i) => i + 1);
@@ -107,12 +115,18 @@ function leastMs(job: Job, shape: Shape): number {
 			work += least;
 		}
 	});
-	return (work * shape.microBatches) / shape.devices;
+	const { devices, ranks, microBatches: micros } = shape;
+	const waits = wholeBackwards.has(shape.schedule) && shape.chunks === 1 && job.profile.backbones.length === 1;
+	const spread = waits ? devices - ranks + micros * (1 - (1 - 1 / micros) ** ranks) : devices;
+	return (work * micros) / spread;
 }
 
 function keyOf(shape: Shape): string {
 	return Object.values(shape).join(' ');
 }
+
+/** Schedules in which a stage hands its gradient back when its whole backward is done. */
+const wholeBackwards = new Set(['gpipe', '1f1b']);
 
 /** One entry for each number of stages, pipelines, micro-batches and schedule. */
 function distinct(filled: readonly Filled[]): readonly Filled[] {

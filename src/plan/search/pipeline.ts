@@ -3,7 +3,7 @@ import type { Place } from '../cluster/places.ts';
 import type { RangeCost } from '../partition/costs.ts';
 import type { Pipeline, PipelineStage } from '../pipeline/types.ts';
 import { placeSchedule } from '../schedules/index.ts';
-import type { PlacedSchedule } from '../schedules/types.ts';
+import type { PlacedSchedule, ScheduleCosts } from '../schedules/types.ts';
 import type { Job } from './job.ts';
 import { type Assignment, microBatchOf, type Shape, stagesOf } from './shape.ts';
 
@@ -69,11 +69,22 @@ export function pipelineOf(job: Job, shape: Shape, assignment: Assignment, sweep
 			updateMs: forwardOnly ? 0 : range.updateMs,
 		};
 	});
-	return { ranks: shape.ranks, stages, rows: placedSchedule(shape, assignment.bounds.length, sweep, stages).rows };
+	return {
+		ranks: shape.ranks,
+		stages,
+		rows: placedSchedule(shape, assignment.bounds.length, sweep, { stages, limitBytes: roomOf(job, shape.ranks, stages) }).rows,
+	};
 }
 
-/** The rows of a shape. `stages`: costs for the schedules that are made from them. */
-export function placedSchedule(shape: Shape, backbones: number, sweep: boolean, stages?: readonly PipelineStage[]): PlacedSchedule {
+/** What each rank has left for saved values, bytes; nothing where its weights alone are too large, which the division's memory check finds. */
+function roomOf(job: Job, ranks: number, stages: readonly PipelineStage[]): readonly number[] {
+	const room = new Array<number>(ranks).fill(job.cluster.memoryBytes);
+	for (const { rank, staticBytes } of stages) room[rank] = Math.max(0, room[rank]! - staticBytes);
+	return room;
+}
+
+/** The rows of a shape. `costs`: for the schedules that are made from them. */
+export function placedSchedule(shape: Shape, backbones: number, sweep: boolean, costs?: ScheduleCosts): PlacedSchedule {
 	return placeSchedule(shape.schedule, {
 		ranks: shape.ranks,
 		microBatches: shape.microBatches,
@@ -82,7 +93,7 @@ export function placedSchedule(shape: Shape, backbones: number, sweep: boolean, 
 		chunks: shape.chunks,
 		backbones: backbones === 2 ? 2 : 1,
 		selfConditioning: sweep,
-		...(stages ? { costs: { stages } } : {}),
+		...(costs ? { costs } : {}),
 	});
 }
 

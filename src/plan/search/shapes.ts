@@ -50,7 +50,7 @@ export function baseShapes(job: Job, options: SearchOptions): Shape[] {
 	return shapes;
 }
 
-/** The same pipeline under other schedules, warm-ups, placements, layouts and with recomputation, as far as the options leave them open. */
+/** The same pipeline under other schedules, warm-ups, placements and layouts, as far as the options leave them open. */
 export function variantsOf(shape: Shape, job: Job, options: SearchOptions): Shape[] {
 	const { backbones } = job.profile;
 	const hops = shape.ranks > 1;
@@ -60,21 +60,18 @@ export function variantsOf(shape: Shape, job: Job, options: SearchOptions): Shap
 		options.layout === undefined && job.cluster.hosts > 1 && shape.pipelines > 1 && hops
 			? (['pipelines', 'copies'] as const)
 			: [shape.layout];
-	const recomputes = options.recompute === undefined ? [false, true] : [shape.recompute];
 	for (const layout of layouts) {
-		for (const recompute of recomputes) {
-			const base = { ...shape, layout, recompute };
-			if (options.schedule !== undefined || backbones.length > 1) {
-				for (const warmup of warmups) variants.push({ ...base, warmup });
-			} else {
-				for (const warmup of warmups) variants.push({ ...base, schedule: '1f1b', warmup });
-				if (hops && shape.microBatches > 1) variants.push({ ...base, schedule: 'zero-bubble' }, { ...base, schedule: 'gpipe' });
-				if (hops && shape.microBatches % shape.ranks === 0 && options.stages === undefined)
-					variants.push({ ...base, schedule: 'interleaved-1f1b', chunks: 2 });
-			}
-			if (options.placement === undefined && options.schedule === undefined && hops && backbones.some((b) => (b.skips ?? []).length > 0))
-				variants.push({ ...base, schedule: '1f1b', placement: 'folded', chunks: 2 });
+		const base = { ...shape, layout };
+		if (options.schedule !== undefined || backbones.length > 1) {
+			for (const warmup of warmups) variants.push({ ...base, warmup });
+			continue;
 		}
+		for (const warmup of warmups) variants.push({ ...base, schedule: '1f1b', warmup });
+		if (hops && shape.microBatches > 1) variants.push({ ...base, schedule: 'zero-bubble' }, { ...base, schedule: 'gpipe' });
+		if (hops && options.stages === undefined && shape.microBatches % shape.ranks === 0)
+			variants.push({ ...base, schedule: 'interleaved-1f1b', chunks: 2 });
+		if (hops && options.stages === undefined && options.placement === undefined && backbones.some((b) => (b.skips ?? []).length > 0))
+			variants.push({ ...base, placement: 'folded', chunks: 2 });
 	}
 	return variants;
 }

@@ -1,0 +1,61 @@
+/** @file A plan walked again: with the profile and cluster it was made for, or with others, to see what a slower link or a faster layer would change. */
+import { DiffusionPipeError } from '../../core/errors.ts';
+import type { Cluster } from '../cluster/types.ts';
+import { simulatePipeline } from '../pipeline/simulate.ts';
+import type { Profile } from '../profile/types.ts';
+import type { Plan } from '../types.ts';
+import { candidateOf, fillCandidate } from './candidate.ts';
+import { createJob } from './job.ts';
+import { pipelineOf } from './pipeline.ts';
+import { planOf } from './result.ts';
+import type { Assignment, Shape } from './shape.ts';
+import type { SearchResult } from './types.ts';
+
+/**
+ * What `plan` takes on `cluster` with the costs of `profile`: its cuts, devices, schedule and micro-batches stay, its bubbles are filled again, since they
+ * lie elsewhere when costs change. `effort` as in the search. Throws an input error when plan and profile do not fit together, naming the backbone.
+ */
+export function simulatePlan(plan: Plan, profile: Profile, cluster: Cluster, effort = 1): Pick<SearchResult, 'plan' | 'timeline' | 'fill'> {
+	const { shape, assignment } = checked(plan, profile, cluster);
+	const job = createJob(profile, cluster, plan.batch);
+	const timeline = simulatePipeline(pipelineOf(job, shape, assignment));
+	const fill = plan.fill.length > 0 || plan.frozenMs === 0;
+	const candidate = candidateOf(job, { shape, assignment, timeline, lowerBoundMs: timeline.endMs, proven: false }, fill);
+	const filled = fillCandidate(job, candidate, fill, effort);
+	if (!filled) {
+		throw new DiffusionPipeError('input', 'frozen weights do not fit beside the pipeline', {
+			place: `plan of ${plan.profile}`,
+			expected: `room on a device of ${cluster.memoryBytes} bytes`,
+			found: `${Math.max(...timeline.peakBytes)} bytes in use by the pipeline`,
+		});
+	}
+	return { plan: planOf(job, filled, plan.baselines), timeline, fill: filled.fill };
+}
+
+function checked(plan: Plan, profile: Profile, cluster: Cluster): { shape: Shape; assignment: Assignment } {
+	const fail = (what: string, place: string, expected: string, found: string): never => {
+		throw new DiffusionPipeError('input', what, { place: `plan of ${plan.profile}, ${place}`, expected, found });
+	};
+	const devices = cluster.hosts * cluster.devicesPerHost;
+	if (devices !== plan.devices) fail('another cluster', 'devices', String(plan.devices), `a cluster of ${devices}`);
+	const bounds = profile.backbones.map(({ name, layers }) => {
+		const stages = plan.stages.filter((stage) => stage.backbone === name);
+		const cuts = [0, ...stages.map((stage) => stage.layers[1])];
+		const joined = stages.length > 0 && stages.every((stage, i) => stage.layers[0] === cuts[i] && stage.layers[1] > stage.layers[0]);
+		if (!joined || cuts.at(-1) !== layers.length) {
+			const found = stages.map((stage) => `[${stage.layers.join(', ')})`).join(' ');
+			fail('the stages are not those of the profile', `stages of ${name}`, `ranges that join from 0 to ${layers.length}`, found || 'none');
+		}
+		return cuts;
+	});
+	const replicas = Array.from({ length: plan.ranks }, (_, rank) => plan.stages.find((stage) => stage.rank === rank)?.replicas ?? 0);
+	const perPipeline = replicas.reduce((a, b) => a + b, 0);
+	if (replicas.includes(0) || perPipeline * plan.pipelines !== devices)
+		fail('the replicas do not add up', 'stages', `${devices / plan.pipelines} devices per pipeline`, replicas.join(' + '));
+	const { schedule, warmup, placement, layout, recompute, pipelines, ranks, microBatches } = plan;
+	const chunks = (bounds[0]!.length - 1) / ranks;
+	return {
+		shape: { schedule, warmup, placement, layout, recompute, pipelines, devices: perPipeline, ranks, chunks, microBatches },
+		assignment: { bounds, replicas },
+	};
+}
