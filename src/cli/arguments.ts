@@ -53,7 +53,7 @@ export function parseArguments(argv: readonly string[], commands: readonly Comma
 
 function rawName(key: string, spec: OptionSpec): string {
 	const flags = `${spec.short ? `-${spec.short}, ` : ''}${flagOf(key)}`;
-	if (spec.kind === 'flag') return flags;
+	if (spec.kind === 'flag' || spec.kind === 'switch') return flags;
 	return spec.kind === 'optional' ? `${flags} [${spec.value}]` : `${flags} <${spec.value}>`;
 }
 
@@ -117,6 +117,7 @@ function readOption(key: string, spec: OptionSpec, given: unknown, argv: readonl
 	};
 	const all: readonly unknown[] = given === undefined ? [] : Array.isArray(given) ? given : [given];
 	if (spec.kind === 'flag') return all.at(-1) === true;
+	if (spec.kind === 'switch') return given === undefined ? undefined : all.at(-1) === true;
 	if (spec.kind === 'list') {
 		return all.map((v) =>
 			typeof v === 'string' || typeof v === 'number' ? rawText(v, flag, argv) : fail('has no value', `${flag} <${spec.value}>`),

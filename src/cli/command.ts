@@ -28,6 +28,8 @@ export interface Context {
 /** What an option takes. The key it is listed under, in camel case, gives its flag: `outputDir` is `--output-dir`. */
 export type OptionSpec = { readonly summary: string; readonly short?: string } & (
 	| { readonly kind: 'flag' }
+	/** Said as `--fill` or `--no-fill`; open when neither is. */
+	| { readonly kind: 'switch' }
 	| { readonly kind: 'text'; readonly value: string }
 	/** May be given several times. */
 	| { readonly kind: 'list'; readonly value: string }
@@ -41,6 +43,7 @@ export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
 
 interface ValueOf {
 	flag: boolean;
+	switch: boolean | undefined;
 	text: string | undefined;
 	list: readonly string[];
 	optional: string | true | undefined;

@@ -33,6 +33,7 @@ export function commandHelp(command: Command, style: Style): string {
 function optionLines(specs: OptionSpecs, ...more: readonly (readonly string[])[]): string[] {
 	return formatTable([
 		...Object.entries(specs).map(([key, spec]) => {
+			if (spec.kind === 'switch') return [`      ${flagOf(key)}, ${flagOf(key).replace('--', '--no-')}`, spec.summary];
 			const value = spec.kind === 'flag' ? '' : spec.kind === 'optional' ? ` [${spec.value}]` : ` <${spec.value}>`;
 			return [`  ${spec.short ? `-${spec.short}, ` : '    '}${flagOf(key)}${value}`, spec.summary];
 		}),

@@ -11,6 +11,7 @@ const options = {
 	set: { kind: 'list', value: 'key=value', summary: '' },
 	resume: { kind: 'optional', value: 'checkpoint', summary: '' },
 	dryRun: { kind: 'flag', summary: '' },
+	fill: { kind: 'switch', summary: '' },
 } as const;
 
 const draw = defineCommand({
@@ -39,6 +40,24 @@ function failure(...argv: string[]): DiffusionPipeError {
 	}
 	throw new Error('parsed without an error');
 }
+
+describe('switches', () => {
+	it.each([
+		[[], undefined],
+		[['--fill'], true],
+		[['--no-fill'], false],
+		[['--fill', '--no-fill'], false],
+		[['--no-fill', '--fill'], true],
+	])('%j is %j, and takes no value', (argv, value) => {
+		const { positional, options } = parsed('draw', ...argv, 'runs/a');
+		expect(options.fill).toBe(value);
+		expect(positional).toEqual(['runs/a']);
+	});
+
+	it('of other names are not known', () => {
+		expect(failure('draw', 'runs/a', '--no-fil').message).toContain('did you mean --fill?');
+	});
+});
 
 describe('values of options', () => {
 	it('gives each kind its type, and what is absent its empty value', () => {
