@@ -19,8 +19,7 @@ export async function trainingSamples({ denoiser, scheduler, config, classes, fr
 	const conditioning = async (): Promise<DenoiseOptions['conditioning']> => {
 		if (!frozen.text) return undefined;
 		const captions = labels.map((i) => prompts[i]!);
-		const states = async (texts: readonly string[]) => ({ encoder_hidden_states: await frozen.text!.encode(texts) });
-		return { wanted: await states(captions), none: await states(captions.map(() => '')) };
+		return { wanted: await frozen.text.encode(captions), none: await frozen.text.encode(captions.map(() => '')) };
 	};
 	return {
 		async draw(weights) {

@@ -66,7 +66,6 @@ export function stepFeeds(
 		const keys = names.map((name, i) => (mirrored[i] ? `${name} mirrored` : name));
 		const samples = vae ? await vae.encode(images, keys, step) : images;
 		const texts = captions.map((caption, i) => (dropped.uniform(step, i) < config.objective.caption_dropout ? '' : caption));
-		const conditioning: Record<string, Float32Array> = text ? { encoder_hidden_states: await text.encode(texts) } : {};
-		return make({ step, samples, labels, conditioning });
+		return make({ step, samples, labels, conditioning: text ? await text.encode(texts) : {} });
 	};
 }

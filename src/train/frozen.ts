@@ -54,8 +54,10 @@ export interface FrozenText {
 	readonly className: string;
 	/** States of a text, [tokens, width]. */
 	readonly states: readonly [number, number];
-	/** States of texts [texts, tokens, width]. */
-	encode(texts: readonly string[]): Promise<Float32Array>;
+	/** Width of the one vector that an encoder with a projection gives for a text. */
+	readonly pooled: number | undefined;
+	/** By the denoiser's inputs: `encoder_hidden_states` [texts, tokens, width], and `pooled_projections` [texts, width] where there is a projection. */
+	encode(texts: readonly string[]): Promise<Readonly<Record<string, Float32Array>>>;
 	close(): Promise<void>;
 }
 
@@ -87,6 +89,17 @@ async function opened(chain: Chain, weights: TensorReader, { devices, batch, thr
 	}
 }
 
+/** The rows of `a`, each with that of `b` after it. */
+function joinedRows(a: Float32Array, b: Float32Array, count: number): Float32Array[] {
+	const [first, second] = [a.length / count, b.length / count];
+	return Array.from({ length: count }, (_, i) => {
+		const row = new Float32Array(first + second);
+		row.set(a.subarray(i * first, (i + 1) * first));
+		row.set(b.subarray(i * second, (i + 1) * second), first);
+		return row;
+	});
+}
+
 /** Opens the AutoencoderKL in `folder` for pictures of `height` x `width`. */
 export async function openFrozenVae(
 	folder: string,
@@ -113,13 +126,6 @@ export async function openFrozenVae(
 	const stream = randomStream(seed, 'train.posterior');
 	const posteriors = rowCache(cacheBytes);
 	const size = sizeOf(latents);
-	/** Means of picture `i`, then its standard deviations. */
-	const posterior = (mean: Float32Array, logvar: Float32Array, i: number): Float32Array => {
-		const row = new Float32Array(2 * size);
-		row.set(mean.subarray(i * size, (i + 1) * size));
-		for (let k = 0; k < size; k++) row[size + k] = Math.exp(0.5 * logvar[i * size + k]!);
-		return row;
-	};
 	return {
 		folder,
 		pictures,
@@ -132,7 +138,9 @@ export async function openFrozenVae(
 					x.set(data.subarray(place * own, (place + 1) * own), i * own);
 				});
 				const { mean, logvar } = await encoder.run({ x: { dtype: 'float32', shape: [places.length, ...pictures], data: x } });
-				return places.map((_, i) => posterior(mean!.data as Float32Array, logvar!.data as Float32Array, i));
+				const deviations = (logvar!.data as Float32Array).map((v) => Math.exp(0.5 * v));
+				// Means of a picture, then standard deviations.
+				return joinedRows(mean!.data as Float32Array, deviations, places.length);
 			});
 			const out = stream.normals(new Float32Array(keys.length * size), step);
 			rows.forEach((row, p) => {
@@ -163,34 +171,39 @@ export async function openFrozenText(folder: string, tokenizerFolder: string, op
 	const { config: raw, weights } = await readModelFolder(folder);
 	try {
 		const className = String((raw as { architectures?: readonly unknown[] }).architectures?.[0] ?? 'CLIPTextModel');
+		const projected = className === 'CLIPTextModelWithProjection';
 		const { chain } = createEncoder(className, raw, join(folder, 'config.json'), {
-			outputs: ['last_hidden_state'],
+			outputs: ['last_hidden_state', ...(projected ? ['text_embeds'] : [])],
 			weightNames: weights.names,
 		});
 		const forward = await opened(chain, weights, options);
 		const tokens = chain.inputs.input_ids!.shape[0]!;
-		const states = rowCache(cacheBytes);
-		const width = (raw as { hidden_size?: number; d_model?: number }).hidden_size ?? (raw as { d_model: number }).d_model;
+		const { hidden_size, d_model, projection_dim = 512 } = raw as { hidden_size?: number; d_model?: number; projection_dim?: number };
+		const width = hidden_size ?? d_model!;
+		const pooled = projected ? projection_dim : undefined;
+		const kept = rowCache(cacheBytes);
+		/** A text's states, then what they are projected to. */
+		const compute = async (texts: readonly string[]): Promise<Float32Array[]> => {
+			const { inputIds } = tokenizer.encode(texts, { maxLength: tokens });
+			const { last_hidden_state, text_embeds } = await forward.run({ input_ids: inputIds });
+			const [states, vectors] = [last_hidden_state!.data as Float32Array, (text_embeds?.data ?? new Float32Array()) as Float32Array];
+			return joinedRows(states, vectors, texts.length);
+		};
 		return {
 			folder,
 			tokenizerFolder,
 			className,
 			states: [tokens, width],
+			pooled,
 			async encode(texts) {
-				const size = tokens * width;
-				const rows = await states(texts, async (places) => {
-					const { inputIds } = tokenizer.encode(
-						places.map((place) => texts[place]!),
-						{ maxLength: tokens },
-					);
-					const data = (await forward.run({ input_ids: inputIds })).last_hidden_state!.data as Float32Array;
-					return places.map((_, i) => data.subarray(i * size, (i + 1) * size));
-				});
-				const out = new Float32Array(texts.length * size);
+				const rows = await kept(texts, (places) => compute(places.map((place) => texts[place]!)));
+				const states = new Float32Array(texts.length * tokens * width);
+				const vectors = new Float32Array(texts.length * (pooled ?? 0));
 				rows.forEach((row, i) => {
-					out.set(row, i * size);
+					states.set(row.subarray(0, tokens * width), i * tokens * width);
+					vectors.set(row.subarray(tokens * width), i * (pooled ?? 0));
 				});
-				return out;
+				return { encoder_hidden_states: states, ...(projected ? { pooled_projections: vectors } : {}) };
 			},
 			close: () => forward.close(),
 		};

@@ -324,12 +324,19 @@ function checkData(loader: Loader, denoiser: Denoiser, { vae, text }: FrozenPart
 			found: `[${found.join(', ')}]`,
 		});
 	}
-	const states = denoiser.conditioning.encoder_hidden_states?.shape;
-	if (states && text && states.join() !== text.states.join()) {
+	const { encoder_hidden_states: states, pooled_projections: pooled } = denoiser.conditioning;
+	if (text && states && states.shape.join() !== text.states.join()) {
 		throw new DiffusionPipeError('config', 'the text states do not fit the model', {
 			place: text.folder,
-			expected: `[${states.join(', ')}] (tokens, model.cross_attention_dim)`,
+			expected: `[${states.shape.join(', ')}] (tokens, model.cross_attention_dim or its like)`,
 			found: `[${text.states.join(', ')}]`,
+		});
+	}
+	if (text && pooled && pooled.shape.join() !== String(text.pooled)) {
+		throw new DiffusionPipeError('config', 'the projected text does not fit the model', {
+			place: text.folder,
+			expected: `[${pooled.shape.join(', ')}] (model.pooled_projection_dim)`,
+			found: text.pooled === undefined ? `${text.className}, which has no projection` : `[${text.pooled}]`,
 		});
 	}
 	const known = denoiser.labels?.none;
