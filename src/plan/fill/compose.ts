@@ -1,0 +1,168 @@
+/** @file Fillings by list scheduling: each component in parts of one size, each part's blocks in segments, each segment where it ends first. */
+import { blockMs, type FillModel } from './model.ts';
+import type { Placer } from './placer.ts';
+import type { Run } from './runs.ts';
+
+/** How a filling is composed. */
+export interface Recipe {
+	/** Per component, samples per part; the last part has what remains. */
+	readonly sizes: readonly number[];
+	/** Into how many pieces of about equal time the blocks of a part are cut. */
+	readonly segments: number;
+	/** Whether blocks that do not fit what is left of a window run on part of their samples there. */
+	readonly cut: boolean;
+	/** Whether every block's home keeps room for its weights; without, they may find none in the end. */
+	readonly homes: boolean;
+}
+
+export interface Composition {
+	readonly recipe: Recipe;
+	readonly runs: readonly Run[];
+	readonly iterationMs: number;
+	readonly overflowMs: number;
+}
+
+/** A component on one part of the batch. */
+interface Track {
+	readonly from: number;
+	readonly to: number;
+	/** Blocks at which the segments begin, and the end. */
+	readonly cuts: number[];
+	/** Tracks that must be complete first. */
+	readonly after: readonly Track[];
+	/** Time from the start of each segment to the end of the last component that depends on it. */
+	readonly tails: number[];
+	next: number;
+	device: number;
+}
+
+/**
+ * Composes by a recipe: of the segments whose inputs are placed, the one with the longest way to go (highest level first, Hu 1961) goes to the device on
+ * which it ends first, at a tie to that of the segment before. Undefined where weights fit no more.
+ */
+export function compose(model: FillModel, placer: Placer, recipe: Recipe): Composition | undefined {
+	const tracks = tracksOf(model, recipe);
+	const runs: Run[] = [];
+	placer.begin([], recipe.homes);
+	for (;;) {
+		let best: Track | undefined;
+		for (const track of tracks) {
+			if (track.next >= track.tails.length) continue;
+			if (best && track.tails[track.next]! <= best.tails[best.next]!) continue;
+			if (track.next > 0 || track.after.every((other) => other.next === other.tails.length)) best = track;
+		}
+		if (!best) break;
+		const { from, to, cuts, next } = best;
+		let run = { first: cuts[next]!, end: cuts[next + 1]!, from, to, device: best.device, cut: recipe.cut };
+		let device = bestDevice(model, placer, run);
+		// where no device has room for all of a segment, as much of it as one has room for comes first.
+		while (device === undefined && run.end > run.first + 1) {
+			run = { ...run, end: run.end - 1 };
+			device = bestDevice(model, placer, run);
+		}
+		if (device === undefined) return undefined;
+		if (run.end < cuts[next + 1]!) {
+			cuts.splice(next + 1, 0, run.end);
+			best.tails.splice(next + 1, 0, best.tails[next]!);
+		}
+		run = { ...run, device };
+		placer.place(placer.add(run));
+		runs.push(run);
+		best.device = device;
+		best.next++;
+	}
+	return { recipe, runs, iterationMs: placer.iterationMs(), overflowMs: placer.overflowMs() };
+}
+
+/** Where the run ends first, the device that it has at a tie; undefined when its weights fit nowhere. */
+function bestDevice({ devices, eps }: FillModel, placer: Placer, run: Run): number | undefined {
+	let [best, end] = [run.device, placer.endOn(run, run.device)];
+	for (let device = 0; device < devices; device++) {
+		if (device === run.device) continue;
+		const theirs = placer.endOn(run, device);
+		if (theirs < end - eps) [best, end] = [device, theirs];
+	}
+	return end === Number.POSITIVE_INFINITY ? undefined : best;
+}
+
+function tracksOf(model: FillModel, { sizes, segments }: Recipe): Track[] {
+	const { order, chains, blocks, batch, devices } = model;
+	const tracks: Track[][] = chains.map(() => []);
+	let count = 0;
+	/** The longest way from the end of a component on one sample, by component. */
+	const beyond = chains.map(() => 0);
+	for (const c of [...order].reverse()) {
+		const chain = chains[c]!;
+		if (chain.length === 0) continue;
+		const size = Math.min(sizes[c]!, batch);
+		const whole = chain.reduce((sum, b) => sum + blockMs(model, b, size), 0);
+		for (const needed of blocks[chain[0]!]!.before) {
+			const other = blocks[needed]!.component;
+			beyond[other] = Math.max(beyond[other]!, beyond[c]! + whole);
+		}
+	}
+	for (const c of order) {
+		const chain = chains[c]!;
+		if (chain.length === 0) continue;
+		for (let from = 0; from < batch; from += sizes[c]!) {
+			const to = Math.min(batch, from + sizes[c]!);
+			const before = blocks[chain[0]!]!.before.flatMap((b) => tracks[blocks[b]!.component]!);
+			const cuts = segmentCuts(model, chain, to - from, segments);
+			let tail = beyond[c]!;
+			const tails: number[] = [];
+			for (let s = cuts.length - 2; s >= 0; s--) {
+				for (let b = cuts[s]!; b < cuts[s + 1]!; b++) tail += blockMs(model, b, to - from);
+				tails.unshift(tail);
+			}
+			const after = before.filter((other) => other.from < to && other.to > from);
+			tracks[c]!.push({ from, to, cuts, after, tails, next: 0, device: count++ % devices });
+		}
+	}
+	return tracks.flat();
+}
+
+/** Where up to `segments` pieces of about equal time begin, and the end of the chain. */
+function segmentCuts(model: FillModel, chain: readonly number[], samples: number, segments: number): number[] {
+	const whole = chain.reduce((sum, b) => sum + blockMs(model, b, samples), 0);
+	const cuts = [chain[0]!];
+	let sum = 0;
+	for (const b of chain) {
+		if (b > cuts.at(-1)! && sum + blockMs(model, b, samples) / 2 > (whole * cuts.length) / segments && cuts.length < segments) cuts.push(b);
+		sum += blockMs(model, b, samples);
+	}
+	return [...cuts, chain.at(-1)! + 1];
+}
+
+/**
+ * The best few compositions within `steps` of the placer: first one size for all components, in one or more segments, then from the best other sizes for
+ * one component at a time, until nothing gets better or the bound is met.
+ */
+export function composeBest(model: FillModel, placer: Placer, bound: number, steps: number, keep: number): Composition[] {
+	const until = placer.steps() + steps;
+	const seen = new Set<string>();
+	let best: Composition[] = [];
+	/** Whether the recipe leads the list now. */
+	const attempt = (recipe: Recipe): boolean => {
+		const key = JSON.stringify(recipe);
+		if (seen.has(key) || placer.steps() >= until || (best[0] && best[0].iterationMs <= bound + model.eps)) return false;
+		seen.add(key);
+		const found = compose(model, placer, recipe);
+		if (!found) return false;
+		best = [...best, found].sort((a, b) => a.iterationMs - b.iterationMs || a.overflowMs - b.overflowMs).slice(0, keep);
+		return best[0] === found;
+	};
+	const homes = !model.weights.everywhere;
+	const sizes = [...model.sizes].reverse().filter((size) => model.batch / size <= 4 * model.devices);
+	for (const size of sizes) attempt({ sizes: model.chains.map(() => size), segments: 1, cut: true, homes });
+	const variants = ({ recipe }: Composition): Recipe[] => [
+		{ ...recipe, cut: !recipe.cut },
+		...(model.weights.everywhere ? [] : [{ ...recipe, homes: !recipe.homes }]),
+		...[1, 2, 3, 5, 8].map((segments) => ({ ...recipe, segments })),
+		...recipe.sizes.flatMap((_, c) => sizes.map((size) => ({ ...recipe, sizes: recipe.sizes.with(c, size) }))),
+	];
+	for (let more = true; more && best[0]; ) {
+		more = false;
+		for (const recipe of variants(best[0])) if (attempt(recipe)) more = true;
+	}
+	return best;
+}
