@@ -5,6 +5,8 @@ import { isFloat } from '../../graph/ops/shared.ts';
 import { simplify } from '../../graph/passes/index.ts';
 import type { ValueName } from '../../graph/types.ts';
 import { type Chain, type ChainTrace, liveAt, type StageGraph, stageGraph, traceChain } from '../../nn/chain.ts';
+import { freezeLayers } from '../../nn/freeze.ts';
+import { skipsOf } from '../profile/skips.ts';
 import { attentionRegions } from './attention.ts';
 import { type CountOptions, countGraph } from './count.ts';
 import type { BackboneWork, FrozenLayerWork, FrozenWork, JobWork, LayerWork } from './work.ts';
@@ -14,9 +16,10 @@ export interface JobChains {
 	readonly name: string;
 	readonly backbones: readonly {
 		readonly name: string;
+		/** Gradients pass through layers that are not trained (`freezeLayers`). */
 		readonly chain: Chain;
-		/** Whether a layer's weights are trained; gradients pass through the others. All are, unless given. */
-		readonly trained?: (layer: string) => boolean;
+		/** Chain outputs that are losses; the others are what a later loss is made from. */
+		readonly losses?: readonly string[];
 	}[];
 	readonly frozen: readonly { readonly name: string; readonly after?: readonly string[]; readonly chain: Chain }[];
 }
@@ -25,19 +28,18 @@ export interface JobChains {
 export function jobWork({ name, backbones, frozen }: JobChains): JobWork {
 	return {
 		name,
-		backbones: backbones.map((b) => backboneWork(b.name, b.chain, b.trained)),
+		backbones: backbones.map((b) => backboneWork(b.name, b.chain)),
 		frozen: frozen.map((f) => frozenWork(f.name, f.chain, f.after)),
 	};
 }
 
-/** The work of a chain that is trained, or of which the layers that `trained` picks are. */
-export function backboneWork(name: string, chain: Chain, trained: (layer: string) => boolean = () => true): BackboneWork {
+/** The work of a chain that is trained. */
+export function backboneWork(name: string, chain: Chain): BackboneWork {
 	const trace = traceChain(chain, 1);
-	const trains = chain.layers.map((layer) => trained(layer.name));
-	const flowing = flowingDefinitions(trace, trains);
+	const flowing = flowingDefinitions(trace);
 	const layers = chain.layers.map((layer, i): LayerWork => {
 		const stage = simplified(trace, i);
-		const options = countOptions(trace, stage, trains[i]!, flowing);
+		const options = countOptions(stage, flowing);
 		return {
 			name: layer.name,
 			...countGraph(stage.graph, options),
@@ -47,15 +49,16 @@ export function backboneWork(name: string, chain: Chain, trained: (layer: string
 			trainedParameters: parametersOf(stage, (n) => options.trained.has(n)),
 		};
 	});
-	return { name, layers, skips: skipsOf(trace) };
+	const skips = skipsOf(trace).map(({ from, to, id }) => ({ from, to, elements: sizeOf(trace.definitions.get(id)!.shape) }));
+	return { name, layers, skips };
 }
 
 /** The work of a chain that is only run. */
 export function frozenWork(name: string, chain: Chain, after: readonly string[] = []): FrozenWork {
-	const trace = traceChain(chain, 1);
+	const trace = traceChain(freezeLayers(chain), 1);
 	const layers = chain.layers.map((layer, i): FrozenLayerWork => {
 		const stage = simplified(trace, i);
-		const { forward } = countGraph(stage.graph, countOptions(trace, stage, false, new Set()));
+		const { forward } = countGraph(stage.graph, countOptions(stage, new Set()));
 		return { name: layer.name, forward, outputElements: liveElements(trace, i + 1), parameters: parametersOf(stage, () => true) };
 	});
 	return { name, after, layers };
@@ -75,20 +78,20 @@ function liveElements(trace: ChainTrace, cut: number): number {
 }
 
 /** Definitions that a gradient flows to: those that depend on a parameter in training. */
-function flowingDefinitions(trace: ChainTrace, trains: readonly boolean[]): Set<string> {
+function flowingDefinitions(trace: ChainTrace): Set<string> {
 	const flowing = new Set<string>();
-	trace.layers.forEach((layer, i) => {
-		const own = trains[i] && layer.parameters.some((p) => trace.parameters.get(p)!.trained);
+	trace.layers.forEach((layer) => {
+		const own = layer.parameters.some((p) => trace.parameters.get(p)!.trained);
 		if (!own && !layer.reads.some((id) => flowing.has(id))) return;
 		for (const id of layer.writes) if (isFloat(trace.definitions.get(id)!.dtype)) flowing.add(id);
 	});
 	return flowing;
 }
 
-function countOptions(trace: ChainTrace, stage: StageGraph, trains: boolean, flowing: ReadonlySet<string>): CountOptions {
+function countOptions(stage: StageGraph, flowing: ReadonlySet<string>): CountOptions {
 	return {
 		parameters: new Set(stage.parameters.map((p) => p.name)),
-		trained: new Set(trains ? stage.parameters.flatMap((p) => (trace.parameters.get(p.name)!.trained ? [p.name] : [])) : []),
+		trained: new Set(stage.parameters.flatMap((p) => (p.trained ? [p.name] : []))),
 		gradients: new Set(stage.receives.flatMap(([id, name]) => (flowing.has(id) ? [name] : []))),
 	};
 }
@@ -112,18 +115,4 @@ function dependsOnSample(graph: StageGraph['graph'], parameters: ReadonlySet<str
 	const found = new Set(graph.inputs.filter((n) => !parameters.has(n)));
 	for (const node of graph.nodes) if (node.inputs.some((i) => i !== '' && found.has(i))) for (const o of node.outputs) found.add(o);
 	return found;
-}
-
-/** Values that the next layer and one far from it alone read; what others on the way read too has to pass them anyway. */
-function skipsOf(trace: ChainTrace): BackboneWork['skips'] {
-	const readers = new Map<string, number[]>();
-	trace.layers.forEach((layer, i) => {
-		for (const id of layer.reads) readers.set(id, [...(readers.get(id) ?? []), i]);
-	});
-	return [...readers].flatMap(([id, at]) => {
-		const { layer: from, shape } = trace.definitions.get(id)!;
-		const to = at.at(-1)!;
-		if (from < 0 || to <= from + 1 || at.some((i) => i !== to && i !== from + 1)) return [];
-		return [{ from, to, elements: sizeOf(shape) }];
-	});
 }

@@ -4,6 +4,7 @@
  */
 import { controlNetChain, readControlNetConfig } from '../../../models/controlnet.ts';
 import { type Chain, type ChainInput, type Layer, type Live, liveAt, traceChain } from '../../../nn/chain.ts';
+import { freezeLayers } from '../../../nn/freeze.ts';
 import type { JobChains } from '../chain-work.ts';
 import { clipL, vaeEncoder } from './parts.ts';
 import { sd15Config, sd15UNet } from './stable-diffusion.ts';
@@ -17,7 +18,7 @@ export function controlnet(): JobChains {
 	const { encoder, decoder } = splitUNet(sd15UNet({ residuals: 'maps' }));
 	return {
 		name: 'controlnet',
-		backbones: [{ name: 'controlnet', chain: joinControl(control, decoder), trained: (layer) => !layer.startsWith(locked) }],
+		backbones: [{ name: 'controlnet', chain: joinControl(control, decoder) }],
 		frozen: [
 			{ name: 'vae', chain: vaeEncoder(512) },
 			{ name: 'text_encoder', chain: clipL() },
@@ -57,11 +58,11 @@ export function splitUNet(unet: Chain): { readonly encoder: Chain; readonly deco
 	};
 }
 
-/** `control`, then `decoder` on its residuals, whose other values are its own under a prefix. */
+/** `control`, then `decoder` on its residuals, frozen, whose other values are its own under a prefix. */
 export function joinControl(control: Chain, decoder: Chain): Chain {
 	const given = new Set(control.outputs);
 	const inner = (name: string) => (given.has(name) ? name : `${locked}${name}`);
-	const renamed = decoder.layers.map(
+	const renamed = freezeLayers(decoder).layers.map(
 		(layer): Layer => ({
 			name: `${locked}${layer.name}`,
 			path: `${locked}${layer.path ?? layer.name}`.replace(/\.$/, ''),
