@@ -26,6 +26,8 @@ export type Instruction =
 			readonly inputs: readonly SlotId[];
 			readonly outputs: readonly SlotId[];
 			readonly action?: Action;
+			/** Of frozen work: layers [from, to) of a part on samples [from, to) of the batch. */
+			readonly frozen?: FrozenRun;
 			readonly label: string;
 	  }
 	/** Gives the slot away: it is gone here afterwards. */
@@ -40,6 +42,13 @@ export type Instruction =
 	/** Slot to host, under `name`; the slot stays. Several fetches of one name in an iteration are joined in sample order `from`. */
 	| { readonly op: 'fetch'; readonly slot: SlotId; readonly name: string; readonly from: number }
 	| { readonly op: 'drop'; readonly slots: readonly SlotId[] };
+
+/** What a run of frozen layers does. */
+export interface FrozenRun {
+	readonly part: string;
+	readonly layers: readonly [from: number, to: number];
+	readonly samples: readonly [from: number, to: number];
+}
 
 /** Where a resident slot lives: a range of a bank's flat buffer of that role, or a buffer of its own. */
 export interface Resident {
