@@ -1,14 +1,20 @@
 /** @file The schedules by name. A new schedule is one new file and one line here. */
 import { DiffusionPipeError, nearestName } from '../../core/errors.ts';
-import { gpipe, placeGpipe } from './gpipe.ts';
-import { placeInterleaved } from './interleaved.ts';
-import { oneFOneB, placeOneFOneB } from './one-f-one-b.ts';
-import type { PlacedSchedule, PlaceOptions, ScheduleGenerator } from './types.ts';
+import { bidirectional } from './bidirectional.ts';
+import { gpipe, placedGpipe } from './gpipe.ts';
+import { interleaved } from './interleaved.ts';
+import { oneFOneB, placedOneFOneB } from './one-f-one-b.ts';
+import { checkCosts } from './options.ts';
+import { addSweeps, withSweeps } from './self-conditioning.ts';
+import type { PlacedSchedule, PlaceOptions, ScheduleGenerator, ScheduleKind, Topology } from './types.ts';
+import { zeroBubble } from './zero-bubble.ts';
 
-export const placedSchedules: Readonly<Record<string, (options: PlaceOptions) => PlacedSchedule>> = {
-	gpipe: placeGpipe,
-	'1f1b': placeOneFOneB,
-	'interleaved-1f1b': placeInterleaved,
+export const scheduleKinds: Readonly<Record<string, ScheduleKind>> = {
+	gpipe: placedGpipe,
+	'1f1b': placedOneFOneB,
+	'interleaved-1f1b': interleaved,
+	'zero-bubble': zeroBubble,
+	bidirectional,
 };
 
 /** Those with one stage per rank and an undivided backward, which programs are lowered from, as rows alone. */
@@ -18,11 +24,28 @@ export const schedules: Readonly<Record<string, ScheduleGenerator>> = {
 };
 
 /**
- * The schedule called `name`: its stages on ranks and the rows of every rank. Throws a config error that lists the known names and the nearest one, an
- * input error naming the schedule when it cannot be made as `options` say.
+ * The stages of the schedule called `name` on ranks, whose costs `placeSchedule` asks for. Throws a config error that lists the known names and the
+ * nearest one, an input error naming the schedule when it cannot be made as `options` say.
  */
+export function placeStages(name: string, options: PlaceOptions): Topology {
+	return sweptStages(byName(scheduleKinds, name, 'schedule').topology(options), options).topology;
+}
+
+/** The schedule called `name`: its stages on ranks and the rows of every rank. Throws what `placeStages` throws, and an input error naming bad costs. */
 export function placeSchedule(name: string, options: PlaceOptions): PlacedSchedule {
-	return byName(placedSchedules, name, 'schedule')(options);
+	const kind = byName(scheduleKinds, name, 'schedule');
+	const bare = kind.topology(options);
+	const swept = sweptStages(bare, options);
+	const { topology, stageOf } = swept;
+	const { costs } = options;
+	if (costs) checkCosts(name, topology, costs);
+	if (topology.stages.length === bare.stages.length) return { ...bare, rows: kind.rows(bare, options) };
+	const rows = kind.rows(bare, costs ? { ...options, costs: { ...costs, stages: stageOf.map((stage) => costs.stages[stage]!) } } : options);
+	return { ...topology, rows: addSweeps(swept, rows, options) };
+}
+
+function sweptStages(topology: Topology, { selfConditioning = false }: PlaceOptions) {
+	return withSweeps(topology, (chain) => (typeof selfConditioning === 'boolean' ? selfConditioning : (selfConditioning[chain] ?? false)));
 }
 
 /** The generator called `name`; throws a config error that lists the known names and the nearest one. `place` says where the name stands. */

@@ -4,35 +4,40 @@
  */
 import { checkPlaceOptions, refuse } from './options.ts';
 import { linear } from './topology.ts';
-import type { Action, PlacedSchedule, PlaceOptions } from './types.ts';
+import type { Action, PlaceOptions, Schedule, Topology } from './types.ts';
 
 const name = 'interleaved-1f1b';
 
-/**
- * `chunks` stages per rank, R chunks in all. A rank takes R micro-batches through its first stage, the same R through its second and so on, then the
- * next R; backwards likewise from its last stage. Before the first backward it runs (chunks-1) R + 2 (R-1-rank) forwards. Throws an input error unless
- * there are two chunks or more and R divides the micro-batches.
- */
-export function placeInterleaved(options: PlaceOptions): PlacedSchedule {
-	checkPlaceOptions(name, options);
-	const { ranks, microBatches, chunks = 2 } = options;
-	if (chunks < 2) refuse(name, 'too few stages per rank', 'chunks of 2 or more', String(chunks), '1f1b');
-	if (microBatches % ranks !== 0)
-		refuse(name, 'micro-batches do not go round the ranks', `a multiple of ${ranks} ranks`, `${microBatches} micro-batches`);
-	const steps = microBatches * chunks;
-	const rows = Array.from({ length: ranks }, (_, rank) => {
-		const action = (kind: 'F' | 'B', step: number): Action => {
-			const chunk = Math.floor(step / ranks) % chunks;
-			const micro = Math.floor(step / (ranks * chunks)) * ranks + (step % ranks);
-			return { stage: (kind === 'F' ? chunk : chunks - 1 - chunk) * ranks + rank, kind, micro };
-		};
-		const depth = Math.min(steps, (chunks - 1) * ranks + 2 * (ranks - 1 - rank));
-		const row: Action[] = [];
-		for (let step = 0; step < steps + depth; step++) {
-			if (step < steps) row.push(action('F', step));
-			if (step >= depth) row.push(action('B', step - depth));
+export const interleaved = {
+	/** `chunks` stages per rank. Throws an input error unless there are two or more and R divides the micro-batches. */
+	topology(options: PlaceOptions): Topology {
+		checkPlaceOptions(name, options);
+		const { ranks, microBatches, chunks = 2 } = options;
+		if (chunks < 2) refuse(name, 'too few stages per rank', 'chunks of 2 or more', String(chunks), '1f1b');
+		if (microBatches % ranks !== 0) {
+			refuse(name, 'micro-batches do not go round the ranks', `a multiple of ${ranks} ranks`, `${microBatches} micro-batches`);
 		}
-		return row;
-	});
-	return { ...linear(ranks, chunks), rows };
-}
+		return linear(ranks, chunks);
+	},
+	/**
+	 * A rank takes R micro-batches through its first stage, the same R through its second and so on, then the next R; backwards likewise from its last
+	 * stage. Before the first backward it runs (chunks-1) R + 2 (R-1-rank) forwards.
+	 */
+	rows(_: Topology, { ranks, microBatches, chunks = 2 }: PlaceOptions): Schedule {
+		const steps = microBatches * chunks;
+		return Array.from({ length: ranks }, (_, rank) => {
+			const action = (kind: 'F' | 'B', step: number): Action => {
+				const chunk = Math.floor(step / ranks) % chunks;
+				const micro = Math.floor(step / (ranks * chunks)) * ranks + (step % ranks);
+				return { stage: (kind === 'F' ? chunk : chunks - 1 - chunk) * ranks + rank, kind, micro };
+			};
+			const depth = Math.min(steps, (chunks - 1) * ranks + 2 * (ranks - 1 - rank));
+			const row: Action[] = [];
+			for (let step = 0; step < steps + depth; step++) {
+				if (step < steps) row.push(action('F', step));
+				if (step >= depth) row.push(action('B', step - depth));
+			}
+			return row;
+		});
+	},
+};

@@ -1,6 +1,6 @@
 /** @file Refusing what a schedule cannot be made from, with the schedule's name and what to do instead. */
 import { DiffusionPipeError } from '../../core/errors.ts';
-import type { PlaceOptions, ScheduleOptions } from './types.ts';
+import type { PlaceOptions, ScheduleCosts, ScheduleOptions, StageCosts, Topology } from './types.ts';
 
 /** Throws an input error unless both counts are whole numbers from 1. */
 export function checkScheduleOptions(name: string, { stages, microBatches }: ScheduleOptions): void {
@@ -37,6 +37,31 @@ export function checkPlaceOptions(name: string, options: PlaceOptions, can: { re
 	}
 }
 
+const costNames: readonly (keyof StageCosts)[] = [
+	'forwardMs',
+	'backwardInputMs',
+	'backwardWeightMs',
+	'hopForwardMs',
+	'hopBackwardMs',
+	'savedBytes',
+];
+
+/** Throws an input error naming the number unless there is one set of costs per stage and one limit per rank, all numbers from 0. */
+export function checkCosts(name: string, { ranks, stages }: Topology, costs: ScheduleCosts): void {
+	if (costs.stages.length !== stages.length) {
+		refuse(name, 'costs of other stages', `costs of ${stages.length} stages`, `costs of ${costs.stages.length}`);
+	}
+	for (const [i, stage] of costs.stages.entries()) {
+		for (const key of costNames) {
+			if (!(stage[key] >= 0 && stage[key] < Number.POSITIVE_INFINITY))
+				refuse(name, `bad cost of stage ${i}`, `a ${key} from 0`, String(stage[key]));
+		}
+	}
+	const { limitBytes } = costs;
+	if (limitBytes && limitBytes.length !== ranks) refuse(name, 'limits of other ranks', `${ranks} limits`, `${limitBytes.length}`);
+}
+
+/** Throws an input error naming the schedule. */
 export function refuse(name: string, what: string, expected: string, found: string, hint?: string): never {
 	throw new DiffusionPipeError('input', what, { place: `schedule ${name}`, expected, found, ...(hint === undefined ? {} : { hint }) });
 }

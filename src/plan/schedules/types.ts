@@ -78,6 +78,14 @@ export interface PlaceOptions {
 	readonly costs?: ScheduleCosts;
 }
 
+/** A schedule as the table of names holds it. */
+export interface ScheduleKind {
+	/** Stages on ranks, without sweeps ahead. Throws an input error naming the schedule when it cannot be made as `options` say. */
+	readonly topology: (options: PlaceOptions) => Topology;
+	/** The rows for these stages; `options.costs` are theirs. */
+	readonly rows: (topology: Topology, options: PlaceOptions) => Schedule;
+}
+
 /** What generators of rows for one stage per rank take. */
 export interface ScheduleOptions {
 	/** Pipeline stages S, one rank each. */
