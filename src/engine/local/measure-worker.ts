@@ -36,10 +36,14 @@ function measure({ model, inputTypes }: MeasureSetup['graphs'][number]): number 
 	return warm[warm.length >> 1]!;
 }
 
-let result: MeasureResult;
+const answer = (message: MeasureResult) => parentPort!.postMessage(message);
 try {
-	result = { ms: graphs.map(measure) };
+	const ms = graphs.map((graph, i) => {
+		const time = measure(graph);
+		answer({ measured: i + 1 });
+		return time;
+	});
+	answer({ ms });
 } catch (error) {
-	result = { error: error instanceof Error ? error.message : String(error) };
+	answer({ error: error instanceof Error ? error.message : String(error) });
 }
-parentPort!.postMessage(result);

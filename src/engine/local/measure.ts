@@ -16,11 +16,23 @@ export interface MeasureSetup {
 	readonly threads: number;
 }
 
-/** Median times, or what went wrong. */
-export type MeasureResult = { readonly ms: readonly number[] } | { readonly error: string };
+/** How many are measured, then the median times, or what went wrong. */
+export type MeasureResult = { readonly measured: number } | { readonly ms: readonly number[] } | { readonly error: string };
 
-/** Median time of each graph in ms, over `repeats` runs after one to warm up, on inputs of small random numbers and zero integers. */
-export async function measureGraphs(graphs: readonly Graph[], { repeats = 5, threads = 1 } = {}): Promise<number[]> {
+export interface MeasureOptions {
+	/** Runs of each graph after one to warm up. Default 5. */
+	readonly repeats?: number;
+	/** Threads inside one operator. Default 1. */
+	readonly threads?: number;
+	/** Hears how many graphs of different structure are done, and how many there are. */
+	readonly onMeasured?: (done: number, total: number) => void;
+}
+
+/** Median time of each graph in ms on inputs of small random numbers and zero integers. */
+export async function measureGraphs(
+	graphs: readonly Graph[],
+	{ repeats = 5, threads = 1, onMeasured }: MeasureOptions = {},
+): Promise<number[]> {
 	const keys = graphs.map(structureKey);
 	const distinct = [...new Set(keys)];
 	const setup: MeasureSetup = {
@@ -33,8 +45,11 @@ export async function measureGraphs(graphs: readonly Graph[], { repeats = 5, thr
 		}),
 	};
 	const worker = new Worker(workerEntry(import.meta.url, './measure-worker.js'), { workerData: setup, execArgv: [], name: 'measure' });
-	const result = await new Promise<MeasureResult>((resolve, reject) => {
-		worker.once('message', resolve);
+	const result = await new Promise<Exclude<MeasureResult, { readonly measured: number }>>((resolve, reject) => {
+		worker.on('message', (message: MeasureResult) => {
+			if ('measured' in message) onMeasured?.(message.measured, distinct.length);
+			else resolve(message);
+		});
 		worker.once('error', reject);
 		worker.once('exit', (code) =>
 			reject(new DiffusionPipeError('engine', `the measuring thread ended (exit code ${code})`, { place: 'profile' })),
