@@ -30,8 +30,9 @@ export function layoutBank(name: string, parameters: readonly Parameter[]): Bank
 		return { ...p, offset: at };
 	};
 	const weights = parameters.filter((p) => p.trained).map(lay);
-	const trained = chunks(offset);
+	// A stage without trained weights has a chunk of none, so that its share of the gradient's norm is one like any other.
+	const trained = chunks(Math.max(offset, 1));
 	offset = trained;
 	const buffers = parameters.filter((p) => !p.trained).map(lay);
-	return { bank: bankId(name), size: chunks(Math.max(offset, 1)), trained, parameters: [...weights, ...buffers] };
+	return { bank: bankId(name), size: chunks(offset), trained, parameters: [...weights, ...buffers] };
 }

@@ -125,7 +125,7 @@ export function lowerTraining(trace: ChainTrace, layout: TrainingLayout): Compil
 		graphs.set(forwardId(s), st.forward);
 		if (st.backward) graphs.set(backwardId(s), st.backward);
 	});
-	if (layout.hyperSize > 0) for (const bank of banks) graphs.set(normId(bank.size), normSquaredGraph(bank.size));
+	if (layout.hyperSize > 0) for (const bank of banks) graphs.set(normId(bank.trained), normSquaredGraph(bank.trained));
 	const globalBatch = replicas * microBatches * microBatchSize;
 	const devices: DeviceProgram[] = [];
 	for (let r = 0; r < replicas; r++) {
@@ -175,7 +175,7 @@ const gradientSlot = (name: string) => slotId(`sum:${name}`);
 const flatSlot = slotId('sum:*');
 
 /** Residents of a bank: each parameter, and for training each gradient and the flat gradient buffer. */
-export function bankResidents({ bank, size, parameters }: BankLayout, training: boolean): Resident[] {
+export function bankResidents({ bank, trained: front, parameters }: BankLayout, training: boolean): Resident[] {
 	const each = parameters.flatMap(({ name, shape, offset, trained }): Resident[] => [
 		{ slot: parameterSlot(name), dtype: 'float32', shape, bank, role: 'parameter', parameter: name, offset },
 		...(training && trained
@@ -183,7 +183,7 @@ export function bankResidents({ bank, size, parameters }: BankLayout, training: 
 			: []),
 	]);
 	return training
-		? [...each, { slot: flatSlot, dtype: 'float32', shape: [size], bank, role: 'gradient', parameter: '*', offset: 0 }]
+		? [...each, { slot: flatSlot, dtype: 'float32', shape: [front], bank, role: 'gradient', parameter: '*', offset: 0 }]
 		: each;
 }
 
@@ -429,7 +429,7 @@ function lowerDevice(
 	const norm = slotId('normSquared');
 	if (replicas > 1) out.push({ op: 'allReduce', group: groupId(`stage${s}`), slots: [flatSlot] });
 	if (layout.hyperSize > 0) {
-		out.push({ op: 'run', graph: normId(bank.size), inputs: [flatSlot], outputs: [norm], label: 'norm' });
+		out.push({ op: 'run', graph: normId(bank.trained), inputs: [flatSlot], outputs: [norm], label: 'norm' });
 		if (count > 1) out.push({ op: 'allReduce', group: groupId(`replica${r}`), slots: [norm] });
 		out.push({ op: 'update', bank: bank.bank, hyper: slotId('hyper'), normSquared: norm });
 		if (device === 0) out.push({ op: 'fetch', slot: norm, name: 'normSquared', from: 0 });

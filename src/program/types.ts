@@ -64,12 +64,12 @@ export interface Resident {
 	readonly offset: number;
 }
 
-/** Flat buffers of `size` float32 elements: parameter, gradient, and `moments` more (AdamW: 2, with EMA: 3). */
+/** Flat float32 buffers: parameters of `size` elements; gradient and `moments` more (AdamW: 2, with EMA: 3) of the `trained` first. */
 export interface Bank {
 	readonly id: BankId;
 	readonly size: number;
 	readonly moments: number;
-	/** Elements from the start that `update` changes; all unless given. */
+	/** Elements from the start that have a gradient and that `update` changes; all unless given. */
 	readonly trained?: number;
 }
 

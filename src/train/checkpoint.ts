@@ -70,7 +70,8 @@ export async function writeCheckpoint(folder: string, content: CheckpointContent
 				);
 			}
 			await mkdir(join(dir, 'training'), { recursive: true });
-			const saved = Object.entries(content.moments).flatMap(([name, moment]) => tensors(content.parameters, { moment }, `${name}.`));
+			const trained = content.parameters.filter((p) => p.trained);
+			const saved = Object.entries(content.moments).flatMap(([name, moment]) => tensors(trained, { moment }, `${name}.`));
 			await writeSafetensors(join(dir, optimizerFile), saved);
 			await writeJson(join(dir, stateFile), content.state);
 		},
@@ -155,8 +156,8 @@ export async function readCheckpointTensors(
 	moments: Readonly<Record<string, number>>,
 	average: number | undefined,
 ): Promise<void> {
-	const fill = async (reader: TensorReader, role: BankRole, prefix = '') => {
-		for (const p of parameters) {
+	const fill = async (reader: TensorReader, role: BankRole, prefix = '', chosen = parameters) => {
+		for (const p of chosen) {
 			const values = await readParameter(reader, `${prefix}${p.name}`, p.shape, path);
 			for (const view of p.views(role)) view.set(values);
 		}
@@ -173,7 +174,8 @@ export async function readCheckpointTensors(
 	if (average !== undefined) await withModel(`${part}_ema`, { moment: average });
 	const reader = await openSafetensors(join(path, optimizerFile));
 	try {
-		for (const [name, moment] of Object.entries(moments)) await fill(reader, { moment }, `${name}.`);
+		const trained = parameters.filter((p) => p.trained);
+		for (const [name, moment] of Object.entries(moments)) await fill(reader, { moment }, `${name}.`, trained);
 	} finally {
 		await reader.close();
 	}

@@ -38,7 +38,7 @@ export type BankRole = Parameters<LocalEngine['bank']>[2];
 
 /** A parameter in the banks of an engine: the same on every replica. */
 export interface PlacedParameter extends LaidParameter {
-	/** Views of one role's elements on each device that holds the parameter. */
+	/** Views of one role's elements on each device that holds the parameter. What is not trained has no moments: its values stand for its average, too. */
 	views(role: BankRole): readonly Float32Array[];
 }
 
@@ -48,7 +48,10 @@ export function placedParameters(engine: LocalEngine, banks: readonly BankLayout
 		const devices = engine.program.devices.filter((d) => d.banks.some((b) => b.id === layout.bank)).map((d) => d.device);
 		return layout.parameters.map((p) => ({
 			...p,
-			views: (role: BankRole) => devices.map((d) => engine.bank(d, layout.bank, role).subarray(p.offset, p.offset + sizeOf(p.shape))),
+			views(role: BankRole) {
+				const own = p.trained ? role : 'parameter';
+				return devices.map((d) => engine.bank(d, layout.bank, own).subarray(p.offset, p.offset + sizeOf(p.shape)));
+			},
 		}));
 	});
 }

@@ -347,6 +347,6 @@ describe('layoutBank', () => {
 			['buffer', bankChunk],
 		]);
 		expect([trained, size]).toEqual([bankChunk, 2 * bankChunk]);
-		expect(layoutBank('b', [parameter('buffer', 5)])).toMatchObject({ trained: 0, size: bankChunk });
+		expect(layoutBank('b', [parameter('buffer', 5)])).toMatchObject({ trained: bankChunk, size: 2 * bankChunk });
 	});
 });

@@ -15,17 +15,18 @@ export interface BankMemory {
 /** Every array begins a cache line further into its page than the one before, so that equal places in them do not fall on the same cache lines. */
 const line = 64;
 
-/** Arrays of `size` elements, all zero, on large pages. */
-export function allocateBank(size: number, moments: number, gradient: boolean): BankMemory {
-	const bytes = size * 4;
+/** Arrays, all zero, on large pages: parameters of `size` elements, gradient and moments of the `trained` first of them. */
+export function allocateBank(size: number, moments: number, gradient: boolean, trained = size): BankMemory {
 	const count = 1 + (gradient ? 1 : 0) + moments;
-	const pages = gradient && moments > 0 ? pagesFor(count * (bytes + line)) : undefined;
+	const lengths = Array.from({ length: count }, (_, i) => (i === 0 ? size : trained));
+	const start = (index: number): number => (index === 0 ? 0 : size * 4 + line + (index - 1) * (trained * 4 + line));
+	const pages = gradient && moments > 0 ? pagesFor(start(count)) : undefined;
 	const memory = pages === undefined ? undefined : createMemory(pages);
 	const array = (index: number) =>
 		memory
-			? new Float32Array(memory.buffer, index * (bytes + line), size)
-			: new Float32Array(new SharedArrayBuffer(bytes) as SharedArrayBuffer, 0, size);
-	const arrays = Array.from({ length: count }, (_, i) => array(i));
+			? new Float32Array(memory.buffer, start(index), lengths[index])
+			: new Float32Array(new SharedArrayBuffer(lengths[index]! * 4) as SharedArrayBuffer, 0, lengths[index]);
+	const arrays = lengths.map((_, i) => array(i));
 	for (const buffer of new Set(arrays.map((a) => a.buffer))) adviseLargePages(addressOf(new Uint8Array(buffer)), buffer.byteLength);
 	const [parameter, ...rest] = arrays;
 	return { parameter: parameter!, gradient: gradient ? rest[0] : undefined, moments: rest.slice(gradient ? 1 : 0), memory };

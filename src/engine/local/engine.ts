@@ -105,6 +105,7 @@ export async function createLocalEngine(
 						b.size,
 						b.moments,
 						d.residents.some((r) => r.bank === b.id && r.role === 'gradient'),
+						b.trained,
 					),
 				]),
 			),

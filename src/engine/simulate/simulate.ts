@@ -102,7 +102,7 @@ function workOf({ program, costs, typesOf }: Walk, step: Step): Work | undefined
 		}
 		case 'update': {
 			const bank = program.devices.find((d) => d.device === device)!.banks.find(({ id }) => id === instruction.bank)!;
-			return { kind: 'update', name: `update ${instruction.bank}`, ms: costs.updateMs(bank.size) };
+			return { kind: 'update', name: `update ${instruction.bank}`, ms: costs.updateMs(bank.trained ?? bank.size) };
 		}
 		case 'feed':
 			return { kind: 'feed', name: `feed ${instruction.source}`, ms: costs.feedMs?.(bytesOf(typesOf(step))) ?? 0 };

@@ -44,9 +44,10 @@ function checkResidents({ device, banks, residents }: DeviceProgram): void {
 		if (resident.dtype !== 'float32')
 			throw fault(place, 'is of another type than its bank', { expected: 'float32', found: resident.dtype });
 		const end = resident.offset + sizeOf(resident.shape);
-		if (!(resident.offset >= 0 && end <= bank.size)) {
+		const limit = resident.role === 'gradient' ? (bank.trained ?? bank.size) : bank.size;
+		if (!(resident.offset >= 0 && end <= limit)) {
 			throw fault(place, `lies outside bank ${bank.id}`, {
-				expected: `elements within 0:${bank.size}`,
+				expected: `elements within 0:${limit}`,
 				found: `${resident.offset}:${end}`,
 			});
 		}

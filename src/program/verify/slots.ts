@@ -29,7 +29,7 @@ export class DeviceSlots {
 	constructor(program: Program, device: DeviceProgram) {
 		this.program = program;
 		this.residents = new Map(device.residents.map(({ slot, dtype, shape }) => [slot, { type: { dtype, shape } }]));
-		const banks = device.banks.map(({ size, moments }) => 4 * size * (2 + moments));
+		const banks = device.banks.map(({ size, moments, trained = size }) => 4 * (size + trained * (1 + moments)));
 		const own = device.residents.filter((resident) => resident.bank === undefined).map((resident) => byteSize(resident));
 		this.fixedBytes = [...banks, ...own].reduce((a, b) => a + b, 0);
 	}
