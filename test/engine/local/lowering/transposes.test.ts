@@ -49,11 +49,12 @@ describe('products by a large transposed operand', () => {
 		expect(operators(after)).toEqual(['MatMul', 'Transpose']);
 	});
 
-	it('stay where the transposed operand is no larger, is a matrix, or is transposed otherwise', () => {
+	it('stay where the transposed operand is no larger, is a matrix, is transposed otherwise, or has rows that alias', () => {
 		const cases: Parameters<typeof passed>[1][] = [
 			(g) => [g.matMul(g.transpose(g.input('p', 'float32', [2, 3, 8]), swap), g.input('x', 'float32', [2, 3, 8]))],
 			(g) => [g.matMul(g.transpose(g.input('p', 'float32', [8, 8]), [1, 0]), g.input('x', 'float32', [8, 2]))],
 			(g) => [g.matMul(g.transpose(g.input('p', 'float32', [8, 2, 8]), [1, 0, 2]), g.input('x', 'float32', [2, 8, 1]))],
+			(g) => [g.matMul(g.transpose(g.input('p', 'float32', [2, 8, 1024]), swap), g.input('x', 'float32', [2, 8, 2]))],
 		];
 		for (const build of cases) {
 			const { before, after } = passed(transposeSmallOperand, build);
