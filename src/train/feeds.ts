@@ -20,8 +20,8 @@ export interface Process {
 /** What a step trains on: clean samples in the model's space, labels, and the conditioning inputs' rows by name. */
 export interface StepData {
 	readonly step: number;
-	/** [batch, ...sample shape]. */
-	readonly samples: Float32Array;
+	/** [batch, ...sample shape]; absent where something on the devices gives the samples (`given`). */
+	readonly samples?: Float32Array;
 	readonly labels: Int32Array;
 	readonly conditioning: Readonly<Record<string, Float32Array>>;
 }
@@ -48,9 +48,14 @@ export function sharedBuffers(turns: number): (key: string, step: number, bytes:
 
 /**
  * Feeds for the chain that `trainingChain` makes. Sample i of step s gets the same noise, timestep and label whatever the devices.
- * Throws a config error when the data does not fit the model.
+ * Inputs that are `given` by frozen parts on the devices are left out. Throws a config error when the data does not fit the model.
  */
-export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, predictionType, shift }: Process): FeedMaker {
+export function feedMaker(
+	config: TrainConfig,
+	denoiser: Denoiser,
+	{ process, predictionType, shift }: Process,
+	given: ReadonlySet<string> = new Set(),
+): FeedMaker {
 	const { seed, objective } = config;
 	const memory = sharedBuffers(3);
 	const streams = {
@@ -75,8 +80,8 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 		return drawSigmas(streams.timestep, step, count, { density, shift }).map((sigma) => sigma * process.numTrainTimesteps);
 	};
 	return ({ step, samples, labels, conditioning }) => {
-		const count = samples.length / elements;
-		if (!Number.isInteger(count)) {
+		const count = samples ? samples.length / elements : labels.length;
+		if (samples && !Number.isInteger(count)) {
 			throw new DiffusionPipeError('config', 'images do not fit the model', {
 				place: 'data',
 				expected: `[${sampleShape.join(', ')}] per image`,
@@ -88,8 +93,8 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 			shape,
 			data: new Float32Array(memory(key, step, sizeOf(shape) * 4), 0, sizeOf(shape)),
 		});
-		const x0 = floats('x0', [count, ...sampleShape]);
-		x0.data.set(samples);
+		const x0 = samples && floats('x0', [count, ...sampleShape]);
+		x0?.data.set(samples!);
 		const noise = floats('noise', [count, ...sampleShape]);
 		streams.noise.normals(noise.data, step);
 		if (objective.noise_offset > 0) {
@@ -114,7 +119,7 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 			weight.data[i] = lossWeight(weighting, predictionType, level);
 		}
 		const feeds: Record<string, Tensor> = {
-			x0,
+			...(x0 ? { x0 } : {}),
 			noise,
 			signal,
 			spread,
@@ -124,6 +129,7 @@ export function feedMaker(config: TrainConfig, denoiser: Denoiser, { process, pr
 			timestep,
 		};
 		for (const [name, { shape }] of Object.entries(denoiser.conditioning)) {
+			if (given.has(name)) continue;
 			const rows = conditioning[name];
 			if (rows?.length !== count * sizeOf(shape)) {
 				throw new DiffusionPipeError('config', `nothing gives the model's input ${name}`, {

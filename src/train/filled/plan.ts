@@ -1,0 +1,127 @@
+/** @file Plans a filled run on this machine: measures every layer, searches cuts and filling, lowers both into one program per device. */
+import { DiffusionPipeError } from '../../core/errors.ts';
+import { measureProfile } from '../../engine/local/profile.ts';
+import { type Chain, traceChain } from '../../nn/chain.ts';
+import type { Cluster } from '../../plan/cluster/types.ts';
+import type { PipelineTimeline } from '../../plan/pipeline/types.ts';
+import type { Profile } from '../../plan/profile/types.ts';
+import { scheduleByName } from '../../plan/schedules/index.ts';
+import { searchPlan } from '../../plan/search/index.ts';
+import type { SearchOptions } from '../../plan/search/types.ts';
+import type { Plan } from '../../plan/types.ts';
+import { adamwHyperSize } from '../../program/adamw.ts';
+import { type FilledProgram, lowerFilled } from '../../program/fill/lower.ts';
+import type { FrozenPart } from '../../program/fill/types.ts';
+import { lowerTraining } from '../../program/lower.ts';
+import { verifyProgram } from '../../program/verify.ts';
+import { microBatchSize } from '../plan.ts';
+import type { SessionConfig } from '../session.ts';
+import type { RunParts } from './parts.ts';
+
+/** A filled run, compiled. */
+export interface FilledPlan {
+	readonly profile: Profile;
+	readonly plan: Plan;
+	readonly timeline: PipelineTimeline;
+	readonly compiled: FilledProgram;
+}
+
+/** Devices of this machine as a cluster: a send hands a pointer over, a sum reads and writes memory. */
+export function localCluster(devices: number, memoryBytes: number): Cluster {
+	return {
+		version: 1,
+		hosts: 1,
+		devicesPerHost: devices,
+		memoryBytes: memoryBytes > 0 ? memoryBytes : 1e15,
+		intra: { latencyMs: 0.05, bytesPerMs: 2e6 },
+		inter: { latencyMs: 0.05, bytesPerMs: 2e6 },
+	};
+}
+
+/** Batch sizes that a profile of the run is measured at: the micro-batch, and portions of a device's share of the batch for the frozen parts. */
+export function profiledSizes(config: SessionConfig): number[] {
+	const devices = config.parallel.pipeline_stages * config.parallel.data_parallel;
+	const most = Math.max(microBatchSize(config), Math.ceil(config.train.batch_size / devices));
+	const sizes = new Set([microBatchSize(config)]);
+	for (let n = most; n >= 2 && sizes.size < 5; n = Math.ceil(n / 2)) sizes.add(n);
+	return [...sizes].sort((a, b) => a - b);
+}
+
+/** The profile of `chain` with its frozen parts, measured on one device of this machine. */
+export function measureRun(
+	config: SessionConfig,
+	chain: Chain,
+	{ parts }: RunParts,
+	average: boolean,
+	onProgress?: (what: string, done: number, total: number) => void,
+): Promise<Profile> {
+	return measureProfile(
+		{
+			name: chain.name,
+			backbones: [{ name: 'backbone', chain, losses: ['loss'] }],
+			frozen: parts.map(({ name, chain: frozen, takes }) => ({
+				name,
+				chain: frozen,
+				after: [...new Set(Object.values(takes).map(({ part }) => part))],
+			})),
+		},
+		{
+			batchSizes: profiledSizes(config),
+			threads: config.parallel.threads_per_device,
+			repeats: 3,
+			average,
+			...(onProgress ? { onProgress } : {}),
+		},
+	);
+}
+
+/** Searches the filling of `config`'s layout under `profile` and compiles it. Throws what the search and lowering throw. */
+export function compileFilled(
+	config: SessionConfig,
+	chain: Chain,
+	{ parts, given }: RunParts,
+	profile: Profile,
+	moments: number,
+	options: SearchOptions = {},
+): FilledPlan {
+	const { parallel: p, train: t } = config;
+	const cluster = localCluster(p.pipeline_stages * p.data_parallel, p.memory_bytes);
+	const { plan, timeline } = searchPlan(profile, cluster, t.batch_size, {
+		stages: p.pipeline_stages,
+		pipelines: p.data_parallel,
+		microBatches: t.gradient_accumulation_steps,
+		schedule: p.pipeline_schedule,
+		warmup: 'usual',
+		placement: 'linear',
+		layout: 'pipelines',
+		recompute: false,
+		baselines: false,
+		...options,
+	});
+	if (plan.stages.some(({ replicas }) => replicas > 1)) {
+		throw new DiffusionPipeError('program', 'replicas within a pipeline are not lowered', {
+			place: 'parallel',
+			expected: 'one device per stage',
+		});
+	}
+	const training = lowerTraining(traceChain(chain, microBatchSize(config)), {
+		cuts: plan.stages.slice(1).map(({ layers }) => layers[0]),
+		replicas: p.data_parallel,
+		microBatches: t.gradient_accumulation_steps,
+		microBatchSize: microBatchSize(config),
+		schedule: scheduleByName(p.pipeline_schedule)({ stages: p.pipeline_stages, microBatches: t.gradient_accumulation_steps }),
+		recompute: p.activation_checkpointing,
+		moments,
+		hyperSize: adamwHyperSize,
+	});
+	const traced = parts.map(({ name, chain: frozen, takes }): FrozenPart => ({ name, trace: traceChain(frozen, 1), takes }));
+	const compiled = lowerFilled(training, {
+		parts: traced,
+		given,
+		items: plan.fill,
+		starts: (device) => timeline.spans[device % p.pipeline_stages]!.filter(({ kind }) => kind !== 'update').map(({ start }) => start),
+		endMs: timeline.endMs,
+	});
+	verifyProgram(compiled.program, p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {});
+	return { profile, plan, timeline, compiled };
+}

@@ -1,0 +1,95 @@
+/** @file A filled run on devices: like a training session, with the frozen work of the next step in each step. */
+import type { Tensor } from '../../core/tensor.ts';
+import { createLocalEngine, type LocalEngine } from '../../engine/local/engine.ts';
+import { type Chain, traceChain } from '../../nn/chain.ts';
+import { adamwGraph } from '../../program/adamw.ts';
+import { deviceId } from '../../program/types.ts';
+import { initialValues, placedParameters } from '../parameters.ts';
+import { microBatchSize } from '../plan.ts';
+import type { SessionConfig, SessionOptions, TrainingSession } from '../session.ts';
+import type { RunParts } from './parts.ts';
+import type { FilledPlan } from './plan.ts';
+
+/** A session whose steps also run the frozen parts of the step after. */
+export interface FilledSession extends TrainingSession {
+	readonly filled: FilledPlan;
+	/** Runs the frozen parts for the first step. */
+	begin(frozen: Readonly<Record<string, Tensor>>): Promise<void>;
+	/** `ahead`: the frozen feeds of the next step; absent in the last, after which the session can only be closed. */
+	step(
+		feeds: Readonly<Record<string, Tensor>>,
+		hyper: Float32Array,
+		trace?: boolean,
+		ahead?: Readonly<Record<string, Tensor>>,
+	): ReturnType<TrainingSession['step']>;
+}
+
+/** Starts the devices of `filled`. The caller closes the session; the parts' weights are read before this returns. */
+export async function openFilledSession(
+	chain: Chain,
+	config: SessionConfig,
+	parts: RunParts,
+	filled: FilledPlan,
+	{ average, seed }: Pick<SessionOptions, 'average' | 'seed'>,
+): Promise<FilledSession> {
+	const { compiled, plan, profile } = filled;
+	const engine = await createLocalEngine(compiled, { update: adamwGraph(average), threads: config.parallel.threads_per_device });
+	try {
+		await setFrozenWeights(engine, parts, filled);
+	} catch (error) {
+		await engine.close();
+		throw error;
+	}
+	const parameters = placedParameters(engine, compiled.banks);
+	if (seed !== undefined) {
+		for (const p of parameters) {
+			const values = initialValues(p, seed);
+			for (const view of p.views('parameter')) view.set(values);
+			if (average) for (const view of p.views({ moment: 2 })) view.set(values);
+		}
+	}
+	const layers = profile.backbones[0]!.layers;
+	return {
+		filled,
+		plan: {
+			trace: traceChain(chain, microBatchSize(config)),
+			compiled,
+			cuts: plan.stages.slice(1).map((stage) => stage.layers[0]),
+			stages: plan.stages.map(({ layers: [from, to], forwardMs, backwardMs }) => ({
+				layers: layers.slice(from, to).map(({ name }) => name),
+				ms: forwardMs + backwardMs,
+			})),
+		},
+		parameters,
+		async begin(frozen) {
+			await engine.run('prologue', frozen);
+		},
+		async step(feeds, hyper, trace = false, ahead) {
+			const { fetched, timeline } = await engine.run(
+				ahead ? 'iteration' : 'epilogue',
+				{ ...feeds, ...ahead, hyper: { dtype: 'float32', shape: [hyper.length], data: hyper } },
+				{ trace },
+			);
+			const numbers = (name: string) => fetched.get(name)!.data as Float32Array;
+			return { loss: numbers('loss').reduce((a, b) => a + b, 0), gradNorm: Math.sqrt(numbers('normSquared')[0]!), timeline };
+		},
+		close: () => engine.close(),
+	};
+}
+
+async function setFrozenWeights(engine: LocalEngine, { parts }: RunParts, { compiled }: FilledPlan): Promise<void> {
+	const read = new Map<string, Float32Array>();
+	for (const { device, part, layout } of compiled.frozenBanks) {
+		const buffer = engine.bank(deviceId(device), layout.bank, 'parameter');
+		const { weights } = parts.find(({ name }) => name === part)!;
+		for (const { name, offset } of layout.parameters) {
+			const key = `${part}/${name}`;
+			let values = read.get(key);
+			if (!values) {
+				values = await weights(name);
+				read.set(key, values);
+			}
+			buffer.set(values, offset);
+		}
+	}
+}
