@@ -10,6 +10,7 @@ import { asSpelledIn } from '../../models/attention-names.ts';
 import { autoencoderKLEncoderChain, latentFactor, readAutoencoderKLConfig } from '../../models/autoencoder-kl.ts';
 import { createEncoder } from '../../models/encoders.ts';
 import type { Chain } from '../../nn/chain.ts';
+import { withoutIdleLayers } from '../../nn/prune.ts';
 import type { Given, OutputOf } from '../../program/fill/types.ts';
 
 /** A frozen chain with its weights. */
@@ -80,18 +81,18 @@ export async function vaePart(
 	};
 }
 
-/** A text encoder as part `text_encoder`, which gives `encoder_hidden_states`, and `pooled_projections` where it has a projection. */
-export async function textPart(folder: string): Promise<RunPart & { readonly projected: boolean; close(): Promise<void> }> {
+/** A text encoder as part `text_encoder`, which gives `encoder_hidden_states`, and where it has a projection that is wanted (`pooled`) `pooled_projections`. */
+export async function textPart(folder: string, pooled = true): Promise<RunPart & { readonly projected: boolean; close(): Promise<void> }> {
 	const { config: raw, weights } = await readModelFolder(folder);
 	const className = String((raw as { architectures?: readonly unknown[] }).architectures?.[0] ?? 'CLIPTextModel');
-	const projected = className === 'CLIPTextModelWithProjection';
+	const projected = pooled && className === 'CLIPTextModelWithProjection';
 	const { chain } = createEncoder(className, raw, join(folder, 'config.json'), {
 		outputs: ['last_hidden_state', ...(projected ? ['text_embeds'] : [])],
 		weightNames: weights.names,
 	});
 	return {
 		name: 'text_encoder',
-		chain: asSpelledIn(chain, weights.names),
+		chain: withoutIdleLayers(asSpelledIn(chain, weights.names)),
 		takes: {},
 		weights: async (name) => toFloat32(await weights.read(name)).data,
 		projected,
@@ -99,11 +100,12 @@ export async function textPart(folder: string): Promise<RunPart & { readonly pro
 	};
 }
 
-/** Opens what the folders name (empty: none). */
+/** Opens what the folders name (empty: none); `pooled`: the denoiser takes `pooled_projections`. */
 export async function openRunParts(
 	vaeFolder: string,
 	textFolder: string,
 	pixels: { readonly height: number; readonly width: number },
+	pooled: boolean,
 ): Promise<RunParts> {
 	const parts: (RunPart & { close(): Promise<void> })[] = [];
 	const given: Record<string, OutputOf> = {};
@@ -113,7 +115,7 @@ export async function openRunParts(
 			given.x0 = { part: 'vae', output: 'x0' };
 		}
 		if (textFolder !== '') {
-			const text = await textPart(textFolder);
+			const text = await textPart(textFolder, pooled);
 			parts.push(text);
 			given.encoder_hidden_states = { part: 'text_encoder', output: 'last_hidden_state' };
 			if (text.projected) given.pooled_projections = { part: 'text_encoder', output: 'text_embeds' };

@@ -3,8 +3,10 @@ import { DiffusionPipeError } from '../../core/errors.ts';
 import { measureProfile } from '../../engine/local/profile.ts';
 import { type Chain, traceChain } from '../../nn/chain.ts';
 import type { Cluster } from '../../plan/cluster/types.ts';
+import type { FillItem } from '../../plan/fill/types.ts';
 import type { PipelineTimeline } from '../../plan/pipeline/types.ts';
-import type { Profile } from '../../plan/profile/types.ts';
+import { timeAt } from '../../plan/profile/times.ts';
+import type { FrozenComponent, Profile } from '../../plan/profile/types.ts';
 import { scheduleByName } from '../../plan/schedules/index.ts';
 import { searchPlan } from '../../plan/search/index.ts';
 import type { SearchOptions } from '../../plan/search/types.ts';
@@ -24,6 +26,38 @@ export interface FilledPlan {
 	readonly plan: Plan;
 	readonly timeline: PipelineTimeline;
 	readonly compiled: FilledProgram;
+}
+
+/** Frozen work that is not filled in: layer after layer when the pipeline is done, each on all devices at once, on equal shares of the batch. */
+export function inlineItems(
+	{ frozen, batchSizes }: Profile,
+	{ batch, devices }: Pick<Plan, 'batch' | 'devices'>,
+	endMs: number,
+): FillItem[] {
+	const bounds = Array.from({ length: devices + 1 }, (_, d) => Math.round((d * batch) / devices));
+	return bounds.slice(1).flatMap((to, device) => {
+		const from = bounds[device]!;
+		let at = endMs;
+		return inOrder(frozen).flatMap(({ name, layers }) =>
+			layers.map(({ forwardMs }, layer): FillItem => {
+				const startMs = at;
+				at += timeAt(batchSizes, forwardMs, to - from);
+				return { device, startMs, endMs: at, component: name, layer, samples: [from, to] };
+			}),
+		);
+	});
+}
+
+/** Components after those they depend on. */
+function inOrder(components: readonly FrozenComponent[]): FrozenComponent[] {
+	const done = new Set<string>();
+	const out: FrozenComponent[] = [];
+	while (out.length < components.length) {
+		const next = components.find(({ name, after }) => !done.has(name) && after.every((other) => done.has(other)))!;
+		done.add(next.name);
+		out.push(next);
+	}
+	return out;
 }
 
 /** Devices of this machine as a cluster: a send hands a pointer over, a sum reads and writes memory. */
@@ -118,7 +152,7 @@ export function compileFilled(
 	const compiled = lowerFilled(training, {
 		parts: traced,
 		given,
-		items: plan.fill,
+		items: plan.fill.length > 0 ? plan.fill : inlineItems(profile, plan, timeline.endMs),
 		starts: (device) => timeline.spans[device % p.pipeline_stages]!.filter(({ kind }) => kind !== 'update').map(({ start }) => start),
 		endMs: timeline.endMs,
 	});
