@@ -1,6 +1,7 @@
 /** @file What layers are written against: a graph builder, a parameter path, and declared parameters. */
 import { DiffusionPipeError } from '../core/errors.ts';
 import { type Shape, sameShape } from '../core/tensor.ts';
+import type { ConvOptions } from '../graph/builder/product.ts';
 import type { GraphBuilder } from '../graph/builder.ts';
 import type { Value } from '../graph/types.ts';
 
@@ -26,6 +27,14 @@ export interface Parameter {
 	readonly trained: boolean;
 }
 
+/** What is added to a projection of a model: a function of its input and its output that gives what the layer's output becomes. */
+export interface Adapter {
+	/** A linear layer, x [N, in] to y [N, out]; `kernel` is what its weight's shape has beyond [out, in], [1, 1] of a convolution computed on rows. */
+	linear(x_NI: Value, y_NO: Value, kernel: readonly number[]): Value;
+	/** A convolution, x [B, in, H, W] to y [B, out, H', W']. */
+	conv(x: Value, y: Value, kernel: readonly number[], options: ConvOptions): Value;
+}
+
 /** The surroundings of a layer being built. `at` descends the parameter path, which is also the path of its nodes. */
 export interface LayerContext {
 	readonly g: GraphBuilder;
@@ -35,6 +44,8 @@ export interface LayerContext {
 	/** The same for a tensor that is saved but not trained (PyTorch's persistent buffers). */
 	buffer(name: string, shape: Shape, init: Init): Value;
 	at<T>(name: string, body: (ctx: LayerContext) => T): T;
+	/** Of the projection whose weight is `path.weight`, where something is added to it. */
+	readonly adapter?: Adapter | undefined;
 }
 
 /** A context that declares parameters as inputs of `g` and notes them in `parameters`. */

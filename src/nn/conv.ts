@@ -20,7 +20,9 @@ export function conv2d(ctx: LayerContext, x: Value, out: number, kernel: number,
 	const weight_OIKK = ctx.param('weight', [out, channels, kernel, kernel], weightInit ?? defaultInit(fanIn));
 	const bias_O = bias ? ctx.param('bias', [out], biasInit ?? defaultInit(fanIn)) : undefined;
 	const pads = typeof padding === 'number' ? [padding, padding, padding, padding] : padding;
-	return ctx.g.conv(x, weight_OIKK, bias_O, { strides: [stride, stride], pads });
+	const place = { strides: [stride, stride], pads };
+	const y = ctx.g.conv(x, weight_OIKK, bias_O, place);
+	return ctx.adapter?.conv(x, y, [kernel, kernel], place) ?? y;
 }
 
 /** Group norm of x [B, C, ...] with trained `weight` and `bias` [C]. */

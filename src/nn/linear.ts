@@ -31,7 +31,8 @@ export function linear(ctx: LayerContext, x: Value, out: number, { bias = true, 
 	const weight_OI = ctx.param('weight', [out, inner], weightInit ?? defaultInit(inner));
 	const bias_O = bias ? ctx.param('bias', [out], biasInit ?? defaultInit(inner)) : undefined;
 	const x_NI = x.shape.length === 2 ? x : g.reshape(x, [-1, inner]);
-	const y_NO = g.gemm(x_NI, weight_OI, bias_O, { transB: true });
+	const own_NO = g.gemm(x_NI, weight_OI, bias_O, { transB: true });
+	const y_NO = ctx.adapter?.linear(x_NI, own_NO, []) ?? own_NO;
 	return x.shape.length === 2 ? y_NO : g.reshape(y_NO, [...x.shape.slice(0, -1), out]);
 }
 

@@ -43,7 +43,7 @@ export function gegluFeedForward(ctx: LayerContext, x_BTC: Value): Value {
 	const inner = 4 * width;
 	const [hidden, gate] = ctx.at('net.0.proj', (c) => {
 		// Halves are cut from what is smaller: the weight, or the product.
-		if (batch * tokens < width) return g.split(linear(c, x_BTC, 2 * inner), [inner, inner], 2);
+		if (c.adapter || batch * tokens < width) return g.split(linear(c, x_BTC, 2 * inner), [inner, inner], 2);
 		const init = defaultInit(width);
 		const weights = g.split(c.param('weight', [2 * inner, width], init), [inner, inner], 0);
 		const biases = g.split(c.param('bias', [2 * inner], init), [inner, inner], 0);
@@ -73,7 +73,8 @@ function projectTokens(ctx: LayerContext, name: string, x_BTC: Value, linearProj
 		const { g } = c;
 		const init = defaultInit(width);
 		const weight = g.reshape(c.param('weight', [width, width, 1, 1], init), [width, width]);
-		const y = g.gemm(g.reshape(x_BTC, [batch * tokens, width]), weight, c.param('bias', [width], init), { transB: true });
-		return g.reshape(y, [batch, tokens, width]);
+		const x_NC = g.reshape(x_BTC, [batch * tokens, width]);
+		const y = g.gemm(x_NC, weight, c.param('bias', [width], init), { transB: true });
+		return g.reshape(c.adapter?.linear(x_NC, y, [1, 1]) ?? y, [batch, tokens, width]);
 	});
 }

@@ -23,7 +23,7 @@ export interface FixtureRun {
 }
 
 /** The chain with a mean-square loss against `target` added as its last layer. */
-function withLoss(chain: Chain, output: string, targetShape: readonly number[]): Chain {
+export function withLoss(chain: Chain, output: string, targetShape: readonly number[]): Chain {
 	const loss: Layer = {
 		name: 'test_loss',
 		path: '',
