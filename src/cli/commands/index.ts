@@ -2,7 +2,8 @@
 import type { Command } from '../command.ts';
 import { doctor } from './doctor.ts';
 import { inspect } from './inspect.ts';
+import { profile } from './profile.ts';
 import { sample } from './sample.ts';
 import { train } from './train.ts';
 
-export const commands: readonly Command[] = [train, sample, inspect, doctor];
+export const commands: readonly Command[] = [train, sample, profile, inspect, doctor];
