@@ -40,6 +40,12 @@ const text_encoder = v.strictObject({
 	tokenizer: v.optional(v.string(), ''),
 });
 
+/** `[frozen]`: when the autoencoder and the text encoder run. Results do not depend on it but for rounding. */
+const frozen = v.strictObject({
+	/** `fill`: within the training program, in the bubbles of the step before; `inline`: beside the step, on threads of their own. */
+	cache: v.optional(v.picklist(['inline', 'fill']), 'inline'),
+});
+
 /** `[train]`. */
 const train = v.strictObject({
 	max_steps: count,
@@ -121,7 +127,7 @@ const log = v.strictObject({
 	trace_every_steps: v.optional(wholeNumber, 0),
 });
 
-const tables = { objective, vae, text_encoder, train, optimizer, parallel, checkpoint, sample, log } as const;
+const tables = { objective, vae, text_encoder, frozen, train, optimizer, parallel, checkpoint, sample, log } as const;
 
 type Tables = { readonly [K in keyof typeof tables]: v.InferOutput<(typeof tables)[K]> };
 

@@ -7,6 +7,7 @@ import type { Loader } from './data/loader.ts';
 import type { DataSetInfo } from './data/types.ts';
 import type { TrainEvent } from './events.ts';
 import type { FeedMaker } from './feeds.ts';
+import type { HostBatch } from './filled/parts.ts';
 import { type FrozenText, type FrozenVae, openFrozenText, openFrozenVae, packagedPath } from './frozen.ts';
 import { deviceCount } from './plan.ts';
 
@@ -53,19 +54,60 @@ export async function closeFrozenParts({ vae, text }: FrozenParts): Promise<void
 	await text?.close();
 }
 
+/** What a step is fed, and in a filled run what its frozen parts are fed within the step before. */
+export interface StepFeeds {
+	readonly feeds: (step: number) => Promise<Record<string, Tensor>>;
+	readonly ahead?: (step: number) => Promise<Record<string, Tensor>>;
+}
+
+/** The texts of a step's pictures, some of them dropped: a function of (seed, step, picture). */
+function captionDropper({ seed, objective }: TrainConfig): (step: number, captions: readonly string[]) => string[] {
+	const dropped = randomStream(seed, 'train.caption_dropout');
+	return (step, captions) => captions.map((caption, i) => (dropped.uniform(step, i) < objective.caption_dropout ? '' : caption));
+}
+
 /** Loads a step's batch, runs the frozen parts on it, and makes its feeds. */
-export function stepFeeds(
+export function stepFeeds(config: TrainConfig, loader: Loader, { vae, text }: FrozenParts, make: FeedMaker): StepFeeds {
+	const drop = captionDropper(config);
+	return {
+		feeds: async (step) => {
+			const { images, labels, captions, names, mirrored } = await loader.batchAt(step);
+			const keys = names.map((name, i) => (mirrored[i] ? `${name} mirrored` : name));
+			const samples = vae ? await vae.encode(images, keys, step) : images;
+			return make({ step, samples, labels, conditioning: text ? await text.encode(drop(step, captions)) : {} });
+		},
+	};
+}
+
+/** The feeds of a filled run: pictures and token ids go to the frozen parts a step ahead, the rest to the step itself. `give` makes the parts' feeds. */
+export function filledFeeds(
 	config: TrainConfig,
 	loader: Loader,
-	{ vae, text }: FrozenParts,
+	vae: boolean,
 	make: FeedMaker,
-): (step: number) => Promise<Record<string, Tensor>> {
-	const dropped = randomStream(config.seed, 'train.caption_dropout');
-	return async (step) => {
-		const { images, labels, captions, names, mirrored } = await loader.batchAt(step);
-		const keys = names.map((name, i) => (mirrored[i] ? `${name} mirrored` : name));
-		const samples = vae ? await vae.encode(images, keys, step) : images;
-		const texts = captions.map((caption, i) => (dropped.uniform(step, i) < config.objective.caption_dropout ? '' : caption));
-		return make({ step, samples, labels, conditioning: text ? await text.encode(texts) : {} });
+	give: (step: number, batch: HostBatch) => Record<string, Tensor>,
+): Required<StepFeeds> {
+	const drop = captionDropper(config);
+	const loaded = new Map<number, ReturnType<Loader['batchAt']>>();
+	/** Each batch is asked for twice, ahead and in its turn. */
+	const batchAt = (step: number) => {
+		let batch = loaded.get(step);
+		if (!batch) {
+			batch = loader.batchAt(step);
+			batch.catch(() => {});
+			loaded.set(step, batch);
+			loaded.delete(step - 2);
+		}
+		return batch;
+	};
+	return {
+		ahead: async (step) => {
+			const { images, captions } = await batchAt(step);
+			return give(step, { images, captions: drop(step, captions) });
+		},
+		feeds: async (step) => {
+			const { images, labels } = await batchAt(step);
+			return make({ step, labels, conditioning: {}, ...(vae ? {} : { samples: images }) });
+		},
 	};
 }

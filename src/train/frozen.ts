@@ -121,8 +121,9 @@ export async function openFrozenVae(
 	const pictures = [config.in_channels, pixels.height, pixels.width] as const;
 	const shift = config.shift_factor ?? 0;
 	const { scaling_factor: scale } = config;
+	// Each half is opened when it is first used: a filled run encodes within its training program.
+	let encoder: Forward | undefined;
 	let decoder: Forward | undefined;
-	const encoder = await opened(autoencoderKLEncoderChain(config, pixels), weights, options);
 	const stream = randomStream(seed, 'train.posterior');
 	const posteriors = rowCache(cacheBytes);
 	const size = sizeOf(latents);
@@ -137,6 +138,7 @@ export async function openFrozenVae(
 				places.forEach((place, i) => {
 					x.set(data.subarray(place * own, (place + 1) * own), i * own);
 				});
+				encoder ??= await opened(autoencoderKLEncoderChain(config, pixels), weights, options);
 				const { mean, logvar } = await encoder.run({ x: { dtype: 'float32', shape: [places.length, ...pictures], data: x } });
 				const deviations = (logvar!.data as Float32Array).map((v) => Math.exp(0.5 * v));
 				// Means of a picture, then standard deviations.
@@ -158,7 +160,7 @@ export async function openFrozenVae(
 			return (await decoder.run({ z })).sample!.data as Float32Array;
 		},
 		async close() {
-			await encoder.close();
+			await encoder?.close();
 			await decoder?.close();
 			await weights.close();
 		},

@@ -31,7 +31,7 @@ export function runFolder(root: string): RunFolder {
 	};
 }
 
-const ours = ['metrics.jsonl', 'samples', 'checkpoints', 'pipeline', 'config.json', 'programs.txt', 'traces'];
+const ours = ['metrics.jsonl', 'samples', 'checkpoints', 'pipeline', 'config.json', 'programs.txt', 'traces', 'profile.json', 'plan.json'];
 
 /**
  * Makes the folder. Without `resume` it must not hold a run: throws an input error that says how to go on, unless `overwrite`, which

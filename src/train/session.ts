@@ -29,6 +29,8 @@ export interface TrainingSession {
 		feeds: Readonly<Record<string, Tensor>>,
 		hyper: Float32Array,
 		trace?: boolean,
+		/** What a filled session runs for the next step; others do not read it. */
+		ahead?: Readonly<Record<string, Tensor>>,
 	): Promise<{ readonly loss: number; readonly gradNorm: number; readonly timeline: Timeline | undefined }>;
 	close(): Promise<void>;
 }

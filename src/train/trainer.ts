@@ -1,7 +1,6 @@
 /** @file A training run from config to finished pipeline: data, steps, metrics, samples, checkpoints, resuming. */
 import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
-import type { Tensor } from '../core/tensor.ts';
 import { trainingChain } from '../diffusion/objective.ts';
 import { samplerConfig, trainingProcess } from '../diffusion/samplers/index.ts';
 import { writeFolderAtomic, writeWhole } from '../io/atomic.ts';
@@ -29,7 +28,9 @@ import type { DataOptions } from './data/index.ts';
 import { type Loader, openLoader } from './data/loader.ts';
 import type { TrainEvent, TrainResult } from './events.ts';
 import { feedMaker } from './feeds.ts';
-import { closeFrozenParts, type FrozenParts, openFrozenParts, stepFeeds } from './frozen-parts.ts';
+import { openFilledRun } from './filled/open.ts';
+import type { FilledSession } from './filled/session.ts';
+import { closeFrozenParts, type FrozenParts, openFrozenParts, type StepFeeds, stepFeeds } from './frozen-parts.ts';
 import type { PlacedParameter } from './parameters.ts';
 import { deviceCount } from './plan.ts';
 import { prepareRunFolder, type RunFolder, runFolder } from './run-folder.ts';
@@ -80,12 +81,14 @@ interface Run {
 	readonly options: TrainOptions;
 	readonly say: (event: TrainEvent) => void;
 	readonly folder: RunFolder;
-	readonly session: TrainingSession;
+	readonly session: TrainingSession | FilledSession;
 	readonly loader: Loader;
 	readonly parameters: readonly PlacedParameter[];
 	readonly content: (step: number) => CheckpointContent;
 	/** Loads and prepares the feeds of a step. */
-	readonly feeds: (step: number) => Promise<Record<string, Tensor>>;
+	readonly feeds: StepFeeds['feeds'];
+	/** In a filled run, those of its frozen parts. */
+	readonly ahead: StepFeeds['ahead'];
 	readonly drawer: SampleDrawer | undefined;
 	readonly firstStep: number;
 	readonly average: number | undefined;
@@ -118,7 +121,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		flip: config.train.flip,
 		onBroken: (name, reason) => say({ kind: 'skipped', name, reason }),
 	});
-	let session: TrainingSession | undefined;
+	let session: TrainingSession | FilledSession | undefined;
 	let frozen: FrozenParts = { vae: undefined, text: undefined };
 	let drawer: SampleDrawer | undefined;
 	try {
@@ -131,10 +134,18 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			kind: 'note',
 			text: `measuring ${chain.layers.length} layers and planning ${deviceCount(config)} device${deviceCount(config) === 1 ? '' : 's'}`,
 		});
-		session = await openSession(chain, config, {
-			average: average !== undefined,
-			...(resumed ? { cuts: resumed.state.cuts } : { seed: config.seed }),
-		});
+		const shift = predictionType === 'flow_prediction' && typeof scheduler.shift === 'number' ? scheduler.shift : 1;
+		const maker = (given?: ReadonlySet<string>) => feedMaker(config, denoiser, { process, predictionType, shift }, given);
+		const start = { average: average !== undefined, ...(resumed ? { cuts: resumed.state.cuts } : { seed: config.seed }) };
+		let stepping: StepFeeds;
+		if (config.frozen.cache === 'fill' && (frozen.vae || frozen.text)) {
+			const run = await openFilledRun({ chain, config, loader, maker, folder, session: start, say });
+			session = run.session;
+			stepping = run.feeds;
+		} else {
+			session = await openSession(chain, config, start);
+			stepping = stepFeeds(config, loader, frozen, maker());
+		}
 		const { plan, parameters } = session;
 		const text = formatProgram(plan.compiled.program);
 		say({ kind: 'plan', devices: plan.compiled.program.devices.length, stages: plan.stages, text });
@@ -144,7 +155,6 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			await readCheckpointTensors(resumed.path, partName(modelClass), parameters, moments, average);
 			say({ kind: 'resumed', step: resumed.state.step, path: resumed.path });
 		}
-		const shift = predictionType === 'flow_prediction' && typeof scheduler.shift === 'number' ? scheduler.shift : 1;
 		drawer = config.sample.enabled
 			? await options.samples?.({ denoiser, scheduler, config, classes: loader.info.classes, frozen })
 			: undefined;
@@ -156,7 +166,8 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			session,
 			loader,
 			parameters,
-			feeds: stepFeeds(config, loader, frozen, feedMaker(config, denoiser, { process, predictionType, shift })),
+			feeds: stepping.feeds,
+			ahead: stepping.ahead,
 			drawer,
 			average,
 			firstStep: resumed?.state.step ?? 0,
@@ -216,12 +227,14 @@ async function runSteps(run: Run): Promise<TrainResult> {
 		let prepared = nextFeeds(step);
 		// A failed load must not be an unhandled rejection while a step runs; it is thrown when its turn comes.
 		prepared.catch(() => {});
+		if (run.ahead && 'begin' in session && step < train.max_steps) await session.begin(await run.ahead(step));
 		while (step < train.max_steps && !options.signal?.aborted) {
 			const feeds = (await prepared)!;
+			const ahead = step + 1 < train.max_steps ? await run.ahead?.(step + 1) : undefined;
 			const start = clock();
 			const { lr, hyper } = hyperOf(config, step);
 			const trace = log.trace_every_steps > 0 && (step + 1) % log.trace_every_steps === 0;
-			const running = session.step(feeds, hyper, trace);
+			const running = session.step(feeds, hyper, trace, ahead);
 			prepared = nextFeeds(step + 1);
 			prepared.catch(() => {});
 			const { loss: stepLoss, gradNorm, timeline } = await running;

@@ -15,13 +15,8 @@ export interface FilledSession extends TrainingSession {
 	readonly filled: FilledPlan;
 	/** Runs the frozen parts for the first step. */
 	begin(frozen: Readonly<Record<string, Tensor>>): Promise<void>;
-	/** `ahead`: the frozen feeds of the next step; absent in the last, after which the session can only be closed. */
-	step(
-		feeds: Readonly<Record<string, Tensor>>,
-		hyper: Float32Array,
-		trace?: boolean,
-		ahead?: Readonly<Record<string, Tensor>>,
-	): ReturnType<TrainingSession['step']>;
+	/** Without `ahead` the last step is taken, after which the session can only be closed. */
+	step: TrainingSession['step'];
 }
 
 /** Starts the devices of `filled`. The caller closes the session; the parts' weights are read before this returns. */

@@ -1,0 +1,78 @@
+/** @file Runs with `[frozen] cache = "fill"`: the losses of runs that encode inline, also when stopped and resumed. */
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, it } from 'vitest';
+import { readPlan } from '../../../src/plan/plan-json.ts';
+import { readTrainConfig } from '../../../src/train/config.ts';
+import { trainModel } from '../../../src/train/trainer.ts';
+import { readLosses } from '../../helpers/tiny-run.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'filled-'));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const configOf = (folder: string, cache: string, parallel: Record<string, unknown> = {}) =>
+	readTrainConfig({
+		output_dir: folder,
+		model: {
+			type: 'PixArtTransformer2DModel',
+			sample_size: 8,
+			patch_size: 4,
+			in_channels: 4,
+			out_channels: 4,
+			num_layers: 2,
+			num_attention_heads: 2,
+			attention_head_dim: 8,
+			cross_attention_dim: 16,
+			caption_channels: 96,
+		},
+		scheduler: { type: 'FlowMatchEulerDiscreteScheduler' },
+		data: { type: 'emoji', categories: ['Food & Drink'], size: 32 },
+		vae: { path: 'assets/emoji-vae' },
+		text_encoder: { path: 'assets/emoji-clip/text_encoder', tokenizer: 'assets/emoji-clip/tokenizer' },
+		frozen: { cache },
+		train: { max_steps: 5, batch_size: 8, gradient_accumulation_steps: 2, flip: true },
+		checkpoint: { every_steps: 2 },
+		parallel: { pipeline_stages: 2, ...parallel },
+		sample: { enabled: false },
+		log: { tensorboard: false },
+	});
+
+it('gives the losses of a run that encodes inline, its plan and profile lie in the run folder', async () => {
+	const [inline, fill, wide] = [join(root, 'inline'), join(root, 'fill'), join(root, 'wide')];
+	await trainModel(configOf(inline, 'inline'));
+	await trainModel(configOf(fill, 'fill'));
+	await trainModel(configOf(wide, 'fill', { pipeline_stages: 1, data_parallel: 2 }));
+	const [expected, found, other] = [await readLosses(inline), await readLosses(fill), await readLosses(wide)];
+	expect([...found.keys()]).toEqual([1, 2, 3, 4, 5]);
+	for (const [step, loss] of expected) {
+		expect(Math.abs(found.get(step)! / loss - 1)).toBeLessThan(1e-5);
+		expect(Math.abs(other.get(step)! / loss - 1)).toBeLessThan(1e-5);
+	}
+	const plan = readPlan(JSON.parse(await readFile(join(fill, 'plan.json'), 'utf8')));
+	const samples = new Map<string, number>();
+	for (const {
+		component,
+		layer,
+		samples: [from, to],
+	} of plan.fill)
+		samples.set(`${component} ${layer}`, (samples.get(`${component} ${layer}`) ?? 0) + to - from);
+	expect(new Set(samples.values())).toEqual(new Set([8]));
+	expect(existsSync(join(fill, 'profile.json'))).toBe(true);
+}, 120_000);
+
+it('goes on after a stop to the same losses', async () => {
+	const [whole, parts] = [join(root, 'fill'), join(root, 'stopped')];
+	const stop = new AbortController();
+	await trainModel(configOf(parts, 'fill'), {
+		signal: stop.signal,
+		onEvent: (event) => {
+			if (event.kind === 'step' && event.step === 3) stop.abort();
+		},
+	});
+	await trainModel(configOf(parts, 'fill'), { resume: true });
+	const [expected, found] = [await readLosses(whole), await readLosses(parts)];
+	expect([...found.keys()]).toEqual([1, 2, 3, 4, 5]);
+	for (const [step, loss] of expected) expect(Math.abs(found.get(step)! / loss - 1)).toBeLessThan(1e-5);
+}, 120_000);
