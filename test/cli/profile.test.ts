@@ -3,6 +3,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { accelerators } from '../../src/plan/analytic/accelerators.ts';
+import { namedJobs } from '../../src/plan/analytic/named-jobs.ts';
 import { readProfile } from '../../src/plan/profile/read.ts';
 import { runCli } from './context.ts';
 
@@ -99,6 +101,12 @@ describe('diffusionpipe profile', () => {
 		expect(mixed.name).toBe('sd21 on A100-80');
 		expect(mixed.batchSizes).toEqual([1, 2, 4, 8, 16, 32, 64]);
 		expect(full.backbones[0]!.layers[5]!.cutBytes).toBe(2 * mixed.backbones[0]!.layers[5]!.cutBytes);
+	});
+
+	it('names every job and accelerator in its help', async () => {
+		const { out } = await runCli(['profile', '--help']);
+		expect(out).toContain(`  jobs: ${Object.keys(namedJobs).join(', ')}\n`);
+		expect(out).toContain(`  accelerators: ${accelerators.map((a) => a.name).join(', ')}\n`);
 	});
 
 	it.each<[string, string[], RegExp]>([

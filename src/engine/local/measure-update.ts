@@ -1,6 +1,5 @@
 /** @file Measures the optimiser's step on this machine. */
-import type { Chain } from '../../nn/chain.ts';
-import { traceChain } from '../../nn/chain.ts';
+import { type Chain, traceChain } from '../../nn/chain.ts';
 import { scheduleByName } from '../../plan/schedules/index.ts';
 import { adamwGraph, adamwHyper, adamwHyperSize } from '../../program/adamw.ts';
 import { lowerTraining } from '../../program/lower.ts';

@@ -4,9 +4,9 @@ import type { Chain } from '../../../nn/chain.ts';
 import type { JobChains } from '../chain-work.ts';
 import { clipBigG, clipH, clipL, vaeEncoder } from './parts.ts';
 
-const sd15 = { cross_attention_dim: 768 };
+/** What the config of Stable Diffusion 1.5's U-Net, and of a ControlNet for it, says beside the defaults. */
+export const sd15Config: object = { cross_attention_dim: 768 };
 
-/** What the U-Net and a ControlNet of SDXL have in common. */
 const sdxlConfig = {
 	block_out_channels: [320, 640, 1280],
 	down_block_types: ['DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'],
@@ -20,12 +20,9 @@ const sdxlConfig = {
 	projection_class_embeddings_input_dim: 2816,
 };
 
-/** Config of Stable Diffusion 1.5's U-Net, beside the defaults; a ControlNet's too. */
-export const sd15Config: object = sd15;
-
 /** Stable Diffusion 1.5's U-Net for 512 pixels. */
 export function sd15UNet(options: UNetConditionOptions = {}): Chain {
-	return unetConditionChain(readUNetConditionConfig(sd15), { height: 64, width: 64, ...options });
+	return unetConditionChain(readUNetConditionConfig(sd15Config), { height: 64, width: 64, ...options });
 }
 
 /** Stable Diffusion 2.1 (base) at 512 pixels: 865.91M parameters trained. */
