@@ -4,8 +4,8 @@ import type { Span, Timeline } from './timeline.ts';
 /** One event of the Trace Event Format; times in microseconds. */
 export interface TraceEvent {
 	readonly name: string;
-	/** X complete span, M metadata, s and f the two ends of an arrow. */
-	readonly ph: 'X' | 'M' | 's' | 'f';
+	/** X complete span, M metadata, s and f the two ends of an arrow, C counter. */
+	readonly ph: 'X' | 'M' | 's' | 'f' | 'C';
 	readonly pid: number;
 	readonly tid: number;
 	readonly ts?: number;
@@ -17,6 +17,14 @@ export interface TraceEvent {
 	readonly args?: Readonly<Record<string, string | number>>;
 }
 
+/** A timeline to be shown. */
+export interface TracedTimeline {
+	readonly name: string;
+	readonly timeline: Timeline;
+	/** Bytes that each device of the timeline holds from when on, in their order. */
+	readonly memory?: readonly (readonly { readonly ms: number; readonly bytes: number }[])[];
+}
+
 export interface ChromeTrace {
 	readonly traceEvents: readonly TraceEvent[];
 	readonly displayTimeUnit: 'ms';
@@ -24,18 +32,20 @@ export interface ChromeTrace {
 
 /**
  * One process per timeline and two threads per device: work (frozen layers with it), and what goes on beside it (transfers, sums of gradients of a
- * prediction), with an arrow from each send to its receive, or to the run that waited for it. `JSON.stringify` of the result is a trace file. Several timelines (predicted, measured) are shown below each other on one time axis.
+ * prediction), with an arrow from each send to its receive, or to the run that waited for it, and a counter of memory where it is known. `JSON.stringify` of the result is a trace file. Several timelines (predicted, measured) are shown below each other on one time axis.
  */
-export function toChromeTrace(timelines: readonly { readonly name: string; readonly timeline: Timeline }[]): ChromeTrace {
+export function toChromeTrace(timelines: readonly TracedTimeline[]): ChromeTrace {
 	const traceEvents: TraceEvent[] = [];
 	const arrows = new Map<string, number>();
-	timelines.forEach(({ name, timeline }, pid) => {
+	timelines.forEach(({ name, timeline, memory = [] }, pid) => {
 		const label = (tid: number, what: string, args: Record<string, string | number>) => {
 			traceEvents.push({ name: what, ph: 'M', pid, tid, args });
 		};
 		label(0, 'process_name', { name });
 		label(0, 'process_sort_index', { sort_index: pid });
-		for (const { device, spans } of timeline.devices) {
+		for (const [i, { device, spans }] of timeline.devices.entries()) {
+			for (const { ms, bytes } of memory[i] ?? [])
+				traceEvents.push({ name: `memory of device ${device}`, ph: 'C', pid, tid: 2 * device, ts: microseconds(ms), args: { bytes } });
 			const [work, transfers] = [2 * device, 2 * device + 1];
 			label(work, 'thread_name', { name: `device ${device}` });
 			label(work, 'thread_sort_index', { sort_index: work });

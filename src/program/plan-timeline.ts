@@ -39,8 +39,7 @@ export function planTimeline(
 	const devices = pipelineDevices(plan);
 	const partOf = partsOf(plan, timeline);
 	const messages = messagesOf(timeline, partOf);
-	// Frozen work that is not filled in runs on all devices before the pipeline starts.
-	const before = fill.items.length === 0 ? plan.frozenMs : 0;
+	const before = frozenBefore({ plan, fill });
 	const copies = (rank: number) => devices.filter((d) => d.rank === rank).length;
 	return {
 		devices: devices.map(({ device, rank, replica }, i) => {
@@ -62,6 +61,11 @@ export function planTimeline(
 			return { device: deviceId(device), spans: [...first, ...computed, ...beside, ...filled, ...moved].sort(byStart) };
 		}),
 	};
+}
+
+/** Frozen work that is not filled in runs on all devices before the pipeline starts: how long, ms. */
+export function frozenBefore({ plan, fill }: Pick<SearchResult, 'plan' | 'fill'>): number {
+	return fill.items.length === 0 ? plan.frozenMs : 0;
 }
 
 /** The backbone of each stage of the timeline. Sweeps without gradients come before the plan's stages, one for each of them that has one. */

@@ -58,7 +58,11 @@ describe('the program', () => {
 		const loaded = [...(await staticImports(main))];
 		expect(loaded).toContain(join(dirname(main), 'commands', 'train.js'));
 		const outside = loaded.filter((name) => !name.startsWith(dirname(main)));
-		expect(outside.map((name) => (name.startsWith('/') ? relative(dist, name) : name)).sort()).toEqual(['cac', join('core', 'errors.js')]);
+		expect(outside.map((name) => (name.startsWith('/') ? relative(dist, name) : name)).sort()).toEqual([
+			'cac',
+			join('core', 'errors.js'),
+			join('core', 'units.js'),
+		]);
 	});
 
 	it('keeps errors off standard output', async () => {

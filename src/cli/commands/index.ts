@@ -2,8 +2,10 @@
 import type { Command } from '../command.ts';
 import { doctor } from './doctor.ts';
 import { inspect } from './inspect.ts';
+import { plan } from './plan.ts';
 import { profile } from './profile.ts';
 import { sample } from './sample.ts';
+import { simulate } from './simulate.ts';
 import { train } from './train.ts';
 
-export const commands: readonly Command[] = [train, sample, profile, inspect, doctor];
+export const commands: readonly Command[] = [train, sample, profile, plan, simulate, inspect, doctor];

@@ -6,7 +6,7 @@ import { type PipelineDevice, pipelineDevices, planTimeline } from '../plan-time
 import { busyShares, type Timeline } from '../timeline.ts';
 import type { DeviceId } from '../types.ts';
 import { timelinePage } from './html.ts';
-import { alternativesTable, baselineTable, planFigures, planHeadline, rangeText, stageTable } from './plan-tables.ts';
+import { alternativesTable, baselineTable, fasterWays, planFigures, planHeadline, rangeText, stageTable } from './plan-tables.ts';
 import { type Panel, timelineSvg } from './svg.ts';
 
 /** What pictures of a plan show beside it. */
@@ -36,7 +36,7 @@ export function planPage(result: SearchResult, options: PlanPictureOptions = {})
 	const { plan } = result;
 	return timelinePage({
 		title: titleOf(result),
-		lines: [planHeadline(plan), ...firstOfSeveral(result)],
+		lines: [planHeadline(plan), ...fasterWays(result), ...firstOfSeveral(result)],
 		figures: planFigures(result),
 		panels: planPanels(result, options),
 		tables: [

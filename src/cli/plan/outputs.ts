@@ -1,0 +1,76 @@
+/** @file What `--out` writes: plan, pictures and trace into a folder, or the one that a file's ending names. */
+import { existsSync, statSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { DiffusionPipeError } from '../../core/errors.ts';
+import { writeWhole } from '../../io/atomic.ts';
+import { fileError } from '../../io/file-error.ts';
+import { type MemoryStep, memoryOverTime, planStageBytes } from '../../plan/memory.ts';
+import { planDocument } from '../../plan/plan-json.ts';
+import type { Profile } from '../../plan/profile/types.ts';
+import type { SearchResult } from '../../plan/search/types.ts';
+import { toChromeTrace } from '../../program/chrome-trace.ts';
+import { planPage, planSvg } from '../../program/picture/plan-picture.ts';
+import { frozenBefore, pipelineDevices, planTimeline } from '../../program/plan-timeline.ts';
+import type { PlanJob } from './job.ts';
+
+type Writer = (result: SearchResult, job: Pick<PlanJob, 'profile' | 'cluster'>) => string;
+
+const json = (value: unknown) => `${JSON.stringify(value, null, 1)}\n`;
+
+/** By ending, the longest first. Those of a folder are called `plan` and the ending. */
+const writers: Readonly<Record<string, Writer>> = {
+	'.trace.json': (result, { profile }) =>
+		`${JSON.stringify(toChromeTrace([{ name: 'predicted', timeline: planTimeline(result, profile.frozen), memory: deviceMemory(result, profile) }]))}\n`,
+	'.json': (result) => json(planDocument(result.plan)),
+	'.svg': (result, { profile }) => planSvg(result, { frozen: profile.frozen }),
+	'.html': (result, { profile }) => planPage(result, { frozen: profile.frozen }),
+};
+
+/** Device by device of the first pipeline. */
+function deviceMemory(result: SearchResult, profile: Profile): readonly (readonly MemoryStep[])[] {
+	const ranks = memoryOverTime(planStageBytes(result.plan, profile), result.timeline, frozenBefore(result));
+	return pipelineDevices(result.plan).map(({ rank }) => ranks[rank]!);
+}
+
+/** What a folder holds besides, so that the plan can be walked again from the folder alone. */
+const inputs: Readonly<Record<string, (job: Pick<PlanJob, 'profile' | 'cluster'>) => string>> = {
+	'profile.json': ({ profile }) => json(profile),
+	'cluster.json': ({ cluster }) => json(cluster),
+};
+
+/**
+ * Refuses an `--out` that cannot be written, before any work: a usage error for an unknown ending, an input error for a folder that is a file.
+ * @returns what writes the answer and returns the paths written, as given
+ */
+export function outputTo(out: string, cwd: string): (result: SearchResult, job: Pick<PlanJob, 'profile' | 'cluster'>) => Promise<string[]> {
+	const path = resolve(cwd, out);
+	const isFolder = existsSync(path) && statSync(path).isDirectory();
+	const ending = isFolder ? undefined : Object.keys(writers).find((end) => basename(out).toLowerCase().endsWith(end));
+	if (!isFolder && ending === undefined && /\.[a-z]+$/i.test(basename(out))) {
+		throw new DiffusionPipeError('usage', 'has an ending that is not known', {
+			place: `--out ${out}`,
+			expected: `a folder, or a file that ends in ${Object.keys(writers).join(', ')}`,
+		});
+	}
+	if (ending === undefined && existsSync(path) && !isFolder) {
+		throw new DiffusionPipeError('input', 'is a file, not a folder', { place: `--out ${out}` });
+	}
+	return async (result, job) => {
+		if (ending !== undefined) {
+			await writeWhole(path, writers[ending]!(result, job));
+			return [out];
+		}
+		const files = [
+			...Object.entries(writers).map(([end, write]) => [`plan${end}`, write(result, job)] as const),
+			...Object.entries(inputs).map(([name, write]) => [name, write(job)] as const),
+		];
+		try {
+			await mkdir(path, { recursive: true });
+		} catch (error) {
+			throw fileError(out, 'make the folder', error);
+		}
+		for (const [name, text] of files) await writeWhole(join(path, name), text);
+		return files.map(([name]) => join(out, name)).sort();
+	};
+}
