@@ -64,13 +64,13 @@ interface Node {
 const rounding = 1e-9;
 
 /**
- * The division that the simulator finds fastest, or undefined when none fits in memory or is faster than `worthMs`.
+ * The division that the simulator finds fastest, or why there is none: `memory` when none fits, `slow` when none is faster than `worthMs`.
  *
  * Bound: rank s begins when a micro-batch has come down to it, works M times, and then either the last gradient goes up to rank 0 or its own tail
  * follows: T >= down_s + max(M work_s + tail_s, M (f + gradient)_s + up_s). Holds for every schedule here. The completion of a part is bounded by the
  * same over the ranks to come (`completionBounds`). Depth first, most promising child first, so that the first leaf is the formula's own optimum.
  */
-export function exactLinear(problem: LinearProblem): LinearAnswer | undefined {
+export function exactLinear(problem: LinearProblem): LinearAnswer | 'memory' | 'slow' {
 	const { layers, ranks, devices, replicaChoices, microBatches, split } = problem;
 	const bounds = completionBounds(problem);
 	const root: Node = {
@@ -131,7 +131,8 @@ export function exactLinear(problem: LinearProblem): LinearAnswer | undefined {
 		}
 		for (const child of children(node)) stack.push(child);
 	}
-	return best && { ...best, lowerBoundMs: complete ? best.ms : root.boundMs, proven: complete };
+	if (!best) return root.boundMs === Number.POSITIVE_INFINITY ? 'memory' : 'slow';
+	return { ...best, lowerBoundMs: complete ? best.ms : root.boundMs, proven: complete };
 }
 
 function divisionOf(leaf: Node): { bounds: number[]; replicas: number[] } {

@@ -1,4 +1,5 @@
 /** @file A division with what it is worth: its pipeline alone, what frozen work does to it, and the same once the filling is known. */
+import { DiffusionPipeError } from '../../core/errors.ts';
 import { fillBubbles } from '../fill/index.ts';
 import type { FillResult } from '../fill/types.ts';
 import { simulatePipeline } from '../pipeline/simulate.ts';
@@ -75,10 +76,13 @@ export function fillCandidate(job: Job, candidate: Candidate, fill: boolean, eff
 
 function tryFill(job: Job, { shape, assignment }: Candidate, timeline: PipelineTimeline, effort: number): FillResult | undefined {
 	const problem = fillProblem(job, shape, assignment, timeline);
-	// A layer has to fit beside what the pipeline holds on some device, or the shape is no plan.
-	const most = Math.max(...problem.freeBytes!);
-	if (problem.components.some(({ layers }) => layers.some(({ paramBytes }) => paramBytes > most))) return undefined;
-	return fillBubbles(problem, { effort });
+	try {
+		return fillBubbles(problem, { effort });
+	} catch (error) {
+		// Frozen weights that fit nowhere beside the pipeline's: the shape is no plan, another may be.
+		if (error instanceof DiffusionPipeError && error.kind === 'input') return undefined;
+		throw error;
+	}
 }
 
 /** Device time that computation takes, over the devices of one pipeline, ms. */

@@ -22,12 +22,15 @@ export interface Division {
 /** Schedules whose rows follow from counts alone, so that a division can be searched exactly. */
 const fixedRows = new Set(['gpipe', '1f1b']);
 
-/** The best division found for `shape`; undefined when none fits in memory or is faster than `worthMs`. */
-export function divide(job: Job, shape: Shape, options: DivideOptions): Division | undefined {
-	if (stagesOf(shape) > Math.min(...job.profile.backbones.map((b) => b.layers.length))) return undefined;
+/** Why a shape has no division: none fits in memory, or none is faster than what was asked for. */
+export type NoDivision = 'memory' | 'slow';
+
+/** The best division found for `shape`. Local search starts from `start` where it is given. */
+export function divide(job: Job, shape: Shape, options: DivideOptions, start?: Assignment): Division | NoDivision {
+	if (stagesOf(shape) > Math.min(...job.profile.backbones.map((b) => b.layers.length))) return 'slow';
 	if (job.profile.backbones.length === 1 && shape.chunks === 1 && fixedRows.has(shape.schedule)) {
 		const answer = divideLinear(job, shape, options);
-		if (!answer) return undefined;
+		if (typeof answer === 'string') return answer;
 		const assignment = { bounds: [answer.bounds], replicas: answer.replicas };
 		return {
 			shape,
@@ -37,8 +40,11 @@ export function divide(job: Job, shape: Shape, options: DivideOptions): Division
 			proven: answer.proven,
 		};
 	}
-	return divideByRefining(job, shape, options);
+	return divideByRefining(job, shape, options, start);
 }
+
+/** Rows made anew from costs, and simulated, take as long as so many nodes of the exact search. */
+const nodesPerEvaluation = 400;
 
 /** What local search compares: first that it fits, then time. */
 interface Tried {
@@ -47,9 +53,9 @@ interface Tried {
 }
 
 /** From the best division of the same shape under 1F1B where there is one, else from equal shares of work; equal replicas. */
-function divideByRefining(job: Job, shape: Shape, options: DivideOptions): Division | undefined {
+function divideByRefining(job: Job, shape: Shape, options: DivideOptions, given: Assignment | undefined): Division | NoDivision {
 	const replicas = shape.devices / shape.ranks;
-	if (!Number.isInteger(replicas) || microBatchOf(shape, job.batch) % replicas !== 0) return undefined;
+	if (!Number.isInteger(replicas) || microBatchOf(shape, job.batch) % replicas !== 0) return 'slow';
 	const limit = job.cluster.memoryBytes - options.reservedBytes;
 	const counts = new Array<number>(shape.ranks).fill(replicas);
 	const evaluate = (bounds: Assignment['bounds']): Tried => {
@@ -58,9 +64,12 @@ function divideByRefining(job: Job, shape: Shape, options: DivideOptions): Divis
 	};
 	const better = (a: Tried, b: Tried) =>
 		a.excessBytes < b.excessBytes || (a.excessBytes === b.excessBytes && a.timeline.endMs < b.timeline.endMs * (1 - 1e-9));
-	const evaluations = Math.max(8, Math.min(200, Math.floor(options.nodeLimit / 10)));
-	const { bounds, value } = refineCuts(balancedBounds(job, shape, replicas), evaluate, better, evaluations);
-	if (value.excessBytes > 0 || value.timeline.endMs >= (options.worthMs ?? Number.POSITIVE_INFINITY)) return undefined;
+	const fits = given?.replicas.every((r) => r === replicas) && given.bounds.every((b) => b.length === stagesOf(shape) + 1);
+	const first = given && fits ? given.bounds : balancedBounds(job, shape, replicas);
+	const evaluations = Math.max(1, Math.min(200, Math.floor(options.nodeLimit / nodesPerEvaluation)));
+	const { bounds, value } = refineCuts(first, evaluate, better, evaluations);
+	if (value.excessBytes > 0) return 'memory';
+	if (value.timeline.endMs >= (options.worthMs ?? Number.POSITIVE_INFINITY)) return 'slow';
 	return {
 		shape,
 		assignment: { bounds, replicas: counts },

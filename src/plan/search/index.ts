@@ -4,16 +4,16 @@ import type { Profile } from '../profile/types.ts';
 import { baselinesOf } from './baselines/index.ts';
 import { type Candidate, candidateOf, type Filled, fillCandidate } from './candidate.ts';
 import { checkJob, nothingFits } from './check.ts';
-import { divide } from './divide.ts';
+import { divide, type NoDivision } from './divide.ts';
 import { frozenBytes } from './frozen.ts';
 import { createJob, type Job } from './job.ts';
 import { planOf, rowOf } from './result.ts';
-import { microBatchOf, type Shape, stagesOf } from './shape.ts';
+import { type Assignment, microBatchOf, type Shape, stagesOf } from './shape.ts';
 import { baseShapes, variantsOf } from './shapes.ts';
 import type { SearchOptions, SearchResult } from './types.ts';
 
 /** How many candidates go from one round of the search to the next. */
-const rounds = { variants: 10, exact: 6, filled: 16, improved: 3, rows: 12 };
+const rounds = { variants: 12, exact: 6, filled: 10, improved: 2, rows: 12 };
 /** Parts of divisions looked into in the first round, and where a shape could still win. */
 const nodes = { first: 50, exact: 20_000 };
 /** Simulated actions of one exact division at most: what bounds its nodes where pipelines are long. */
@@ -44,36 +44,38 @@ export function searchPlan(profile: Profile, cluster: Cluster, batch: number, op
 /** All that was filled, best first; empty when nothing fits. */
 export function searchFilled(job: Job, options: SearchOptions): readonly Filled[] {
 	const fill = options.fill ?? true;
-	const reservedBytes = fill ? 0 : frozenBytes(job.profile.frozen);
+	const frozenWeights = frozenBytes(job.profile.frozen);
 	const found = new Map<string, Candidate>();
 	let bestMs = Number.POSITIVE_INFINITY;
-	const look = (shape: Shape, nodeLimit: number, slack: number) => {
+	const look = (shape: Shape, nodeLimit: number, slack: number, start?: Assignment): NoDivision | undefined => {
 		const key = keyOf(shape);
 		const known = found.get(key);
-		if (known && (known.proven || nodeLimit === nodes.first)) return;
+		if (known && (known.proven || nodeLimit === nodes.first)) return undefined;
 		// What is compared is the whole iteration: the pipeline may take what the best one takes with its frozen work.
 		const worthMs = bestMs * slack;
-		if (leastMs(job, shape) > worthMs) return;
-		const division = divide(job, shape, { reservedBytes, nodeLimit, ...(Number.isFinite(worthMs) && !known ? { worthMs } : {}) });
-		if (!division) return;
+		if (leastMs(job, shape) > worthMs) return 'slow';
+		// Filled layers live where they run: on average a device's share; elsewhere every device holds them all.
+		const reservedBytes = fill ? frozenWeights / shape.devices : frozenWeights;
+		const limits = { reservedBytes, nodeLimit, ...(Number.isFinite(worthMs) && !known ? { worthMs } : {}) };
+		const division = divide(job, shape, limits, start ?? known?.assignment);
+		if (typeof division === 'string') return division;
 		const candidate = candidateOf(job, division, fill);
-		if (known && candidate.estimateMs >= known.estimateMs && !division.proven) return;
+		if (known && candidate.estimateMs >= known.estimateMs && !division.proven) return undefined;
 		found.set(key, candidate);
 		bestMs = Math.min(bestMs, candidate.estimateMs);
+		return undefined;
 	};
 	const ranked = () => [...found.values()].sort((a, b) => a.estimateMs - b.estimateMs || a.pipelineMs - b.pipelineMs);
 
 	const base = baseShapes(job, options).sort((a, b) => leastMs(job, a) - leastMs(job, b));
-	for (const shape of base) look(shape, nodes.first, 1.3);
-	// Where memory is what stands in the way, recomputation is not a variant of something that fits.
-	if (options.recompute === undefined && found.size < base.length / 2)
-		for (const shape of base) look({ ...shape, recompute: true }, nodes.first, 1.3);
-	for (const { shape } of ranked().slice(0, rounds.variants)) {
-		for (const variant of variantsOf(shape, job, options)) {
-			look(variant, nodes.first, 1.2);
-			// Running forwards twice pays only where memory forbids to run them once.
-			if (options.recompute === undefined && !found.has(keyOf(variant))) look({ ...variant, recompute: true }, nodes.first, 1.2);
-		}
+	// Running forwards twice pays only where memory forbids to run them once.
+	const lookTwice = (shape: Shape, slack: number, start?: Assignment) => {
+		if (look(shape, nodes.first, slack, start) === 'memory' && options.recompute === undefined)
+			look({ ...shape, recompute: true }, nodes.first, slack, start);
+	};
+	for (const shape of base) lookTwice(shape, 1.3);
+	for (const { shape, assignment } of ranked().slice(0, rounds.variants)) {
+		for (const variant of variantsOf(shape, job, options)) lookTwice(variant, 1.2, assignment);
 	}
 	// A shape whose frozen work sets the pace gains nothing from a faster pipeline.
 	const open = ranked().filter((c) => !c.proven && c.lowerBoundMs + (fill ? 0 : c.estimateMs - c.pipelineMs) < bestMs * (1 - 1e-9));
@@ -83,7 +85,7 @@ export function searchFilled(job: Job, options: SearchOptions): readonly Filled[
 	}
 
 	const effort = options.effort ?? 1;
-	const greedy = ranked()
+	const greedy = varied(ranked(), fill)
 		.slice(0, rounds.filled)
 		.flatMap((candidate) => fillCandidate(job, candidate, fill, 0) ?? [])
 		.sort((a, b) => a.iterationMs - b.iterationMs);
@@ -127,6 +129,24 @@ function keyOf(shape: Shape): string {
 
 /** Schedules in which a stage hands its gradient back when its whole backward is done. */
 const wholeBackwards = new Set(['gpipe', '1f1b']);
+
+/**
+ * The candidates most worth filling: estimates that are within a percent of each other are alike until they are filled, and shorter pipelines pack better; no
+ * number of stages takes more than three places.
+ */
+function varied(ranked: readonly Candidate[], fill: boolean): readonly Candidate[] {
+	if (!fill) return ranked;
+	const step = (ranked[0]?.estimateMs ?? 1) / 100;
+	const level = ({ estimateMs }: Candidate) => Math.floor(estimateMs / step);
+	const counts = new Map<number, number>();
+	return [...ranked]
+		.sort((a, b) => level(a) - level(b) || stagesOf(a.shape) - stagesOf(b.shape) || a.pipelineMs - b.pipelineMs)
+		.filter(({ shape }) => {
+			const count = (counts.get(stagesOf(shape)) ?? 0) + 1;
+			counts.set(stagesOf(shape), count);
+			return count <= 3;
+		});
+}
 
 /** One entry for each number of stages, pipelines, micro-batches and schedule. */
 function distinct(filled: readonly Filled[]): readonly Filled[] {

@@ -1,5 +1,5 @@
 /** @file The exact division of a job's one backbone over a linear pipeline, as the schedule's simulated time and memory have it. */
-import { alongLines } from '../cluster/places.ts';
+import { alongLines, type Line } from '../cluster/places.ts';
 import { exactLinear, type LinearAnswer } from '../partition/exact.ts';
 import { linearTimer, stageTimes } from '../pipeline/timer.ts';
 import type { Schedule } from '../schedules/types.ts';
@@ -15,10 +15,14 @@ export interface DivideOptions {
 }
 
 /**
- * The best division of the first backbone over `shape`'s ranks, unequal replicas included; undefined when none fits or is faster than `worthMs`.
+ * The best division of the first backbone over `shape`'s ranks, unequal replicas included; `memory` when none fits, `slow` when none is faster than `worthMs`.
  * Replica counts that divide no micro-batch into whole samples are left out.
  */
-export function divideLinear(job: Job, shape: Shape, { reservedBytes, nodeLimit, worthMs }: DivideOptions): LinearAnswer | undefined {
+export function divideLinear(
+	job: Job,
+	shape: Shape,
+	{ reservedBytes, nodeLimit, worthMs }: DivideOptions,
+): LinearAnswer | 'memory' | 'slow' {
 	const costs = job.costs(0, shape.recompute);
 	const micro = microBatchOf(shape, job.batch);
 	const cluster = job.places(shape.layout, shape.pipelines, shape.devices);
@@ -26,9 +30,7 @@ export function divideLinear(job: Job, shape: Shape, { reservedBytes, nodeLimit,
 	const held = mostHeld(rows, shape.ranks);
 	const limit = job.cluster.memoryBytes - reservedBytes;
 	const replicaChoices = Array.from({ length: shape.devices - shape.ranks + 1 }, (_, i) => i + 1).filter((r) => micro % r === 0);
-	const syncs = Array.from({ length: shape.devices }, (_, offset) =>
-		Array.from({ length: shape.devices - offset + 1 }, (_, count) => (count === 0 ? undefined : cluster.syncLine({ offset, count }))),
-	);
+	const syncs = new Map<number, Line>();
 	const hops = new Map<number, ReturnType<typeof cluster.hopLines>>();
 	const hopMs = (at: number, offset: number, replicas: number, next: number) => {
 		const key = (offset * (shape.devices + 1) + replicas) * (shape.devices + 1) + next;
@@ -53,8 +55,13 @@ export function divideLinear(job: Job, shape: Shape, { reservedBytes, nodeLimit,
 		tailMs: (from, to, offset, replicas) => {
 			const { gradBytes, updateMs } = costs.range(from, to, micro / replicas);
 			if (gradBytes === 0) return updateMs;
-			const { fixed, perByte } = syncs[offset]![replicas]!;
-			return fixed + perByte * gradBytes + updateMs;
+			const key = offset * (shape.devices + 1) + replicas;
+			let line = syncs.get(key);
+			if (!line) {
+				line = cluster.syncLine({ offset, count: replicas });
+				syncs.set(key, line);
+			}
+			return line.fixed + line.perByte * gradBytes + updateMs;
 		},
 		fits: (from, to, rank, replicas) => {
 			const { staticBytes, savedBytes } = costs.range(from, to, micro / replicas);

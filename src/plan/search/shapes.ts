@@ -9,8 +9,8 @@ import type { SearchOptions } from './types.ts';
  * many pipelines side by side.
  */
 export const mostDevices = 16;
-/** Pipelines of this many devices at most divide them unequally over ranks. */
-export const mostUnequalDevices = 8;
+/** Pipelines of this many devices at most divide them unequally over ranks: on one host, and where more hosts repeat the pipeline anyway. */
+export const mostUnequalDevices = { oneHost: 8, more: 4 } as const;
 const mostMicroBatches = 64;
 
 /** Base shapes: 1F1B, linear, pipelines side by side, nothing recomputed, or what the options fix. Variants of good ones come from `variantsOf`. */
@@ -21,6 +21,7 @@ export function baseShapes(job: Job, options: SearchOptions): Shape[] {
 	const schedule = options.schedule ?? (backbones > 1 ? 'bidirectional' : '1f1b');
 	const placement = options.placement ?? 'linear';
 	const chunks = placement === 'folded' ? 2 : schedule === 'interleaved-1f1b' ? 2 : 1;
+	const unequal = job.cluster.hosts === 1 ? mostUnequalDevices.oneHost : mostUnequalDevices.more;
 	const shapes: Shape[] = [];
 	for (const pipelines of divisors(total)) {
 		if ((options.pipelines ?? pipelines) !== pipelines || job.batch % pipelines !== 0) continue;
@@ -28,9 +29,10 @@ export function baseShapes(job: Job, options: SearchOptions): Shape[] {
 		if (devices > mostDevices && options.pipelines === undefined && options.stages === undefined) continue;
 		for (let ranks = 1; ranks <= devices; ranks++) {
 			const stages = ranks * chunks;
+			if (stages < (options.minStages ?? 1)) continue;
 			if (options.stages === undefined ? stages > fewest : stages !== options.stages) continue;
 			if (ranks === 1 && options.stages === undefined && (chunks > 1 || backbones > 1)) continue;
-			if (ranks < devices && devices > mostUnequalDevices && (options.stages === undefined || devices % ranks !== 0)) continue;
+			if (ranks < devices && devices > unequal && (options.stages === undefined || devices % ranks !== 0)) continue;
 			for (const microBatches of microBatchChoices(job.batch / pipelines, ranks, options.microBatches)) {
 				shapes.push({
 					schedule,

@@ -9,6 +9,8 @@ export interface SearchOptions {
 	/** Pipeline stages of a backbone. */
 	readonly stages?: number;
 	readonly microBatches?: number;
+	/** At least so many stages of a backbone; 1 unless given. */
+	readonly minStages?: number;
 	/** Name as in the table of schedules. */
 	readonly schedule?: string;
 	readonly warmup?: WarmUp;

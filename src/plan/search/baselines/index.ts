@@ -15,7 +15,7 @@ export type Search = (job: Job, options: SearchOptions) => readonly Filled[];
 export function baselinesOf(job: Job, search: Search): readonly Baseline[] {
 	const several = job.profile.backbones.length > 1;
 	const unfilled = (name: string, schedule: string) =>
-		pipeline(job, name, search(job, { schedule, warmup: 'usual', fill: false, recompute: false }));
+		pipeline(job, name, search(job, { schedule, warmup: 'usual', fill: false, minStages: 2 }));
 	const baselines = [
 		dataParallel(job, 0, 'data parallel'),
 		dataParallel(job, 1, 'ZeRO-1'),
