@@ -79,30 +79,42 @@ function channelsFirst(g: GraphBuilder, x: Value): Value {
 
 /** Gradient of a weight [out, in/group, ...kernel] from the image the window slides over and what flows to its places. */
 function weightGradient(g: GraphBuilder, image: Value, flow: Value, window: Window, group: number): Value {
-	const { kernel } = window;
-	const single = group > 1 || kernel.length > 2 || sizeOf(kernel) === 1;
-	return single || image.shape[1]! < manyChannels
-		? weightGradientByTaps(g, image, flow, window, group)
-		: weightGradientByConv(g, image, flow, window);
+	const { kernel, strides, dilations, pads } = window;
+	const [inputs, outputs] = [image.shape[1]!, flow.shape[1]!];
+	const axes = kernel.length;
+	if (group > 1 || axes > 2 || sizeOf(kernel) === 1) return weightGradientByTaps(g, image, flow, window, group);
+	const mirrored = pads.map((p, i) => reach(window, i % axes) - 1 - p);
+	if (outputs >= manyChannels && outputs < inputs && strides.every((s) => s === 1) && mirrored.every((p) => p >= 0)) {
+		// From the other side: what flows is the image then, and taps come in the opposite order.
+		const turned = crossCorrelation(g, flow, image, { kernel, strides, dilations, pads: mirrored });
+		const taps = sizeOf(kernel);
+		const ordered = g.slice(g.reshape(turned, [inputs, taps, outputs]), [-1], [-taps - 1], [1], [-1]);
+		return g.reshape(g.transpose(g.reshape(ordered, [inputs * taps, outputs]), [1, 0]), [outputs, inputs, ...kernel]);
+	}
+	if (inputs < manyChannels) return weightGradientByTaps(g, image, flow, window, group);
+	const met = crossCorrelation(g, image, flow, window);
+	return g.reshape(g.transpose(g.reshape(met, [outputs, sizeOf(kernel), inputs]), [0, 2, 1]), [outputs, inputs, ...kernel]);
 }
 
-/** A row length in elements at which rows fall on the same places of the first-level cache, which costs products a tenth. */
-const aliased = 1024;
+/** A row length in elements at which rows fall on the same places of the first-level cache, which costs products a tenth; and columns of which one more is little. */
+const aliased = { row: 1024, columns: 16 };
 
 /**
- * The gradient as a convolution of one image, whose kernel is what flows: batch takes the part of channels, channels that of an innermost spatial axis, so
- * that what a tap meets is copied in runs of channels, into cache, by the convolution itself. Strides and dilations exchange their parts.
+ * For every pair of a channel of `flow` and one of `image` and every tap, the sum over samples and places of what the tap meets: [of flow, ...kernel, of
+ * image]. As a convolution of one image, whose kernel is what flows: batch takes the part of channels, channels that of an innermost spatial axis, so that
+ * what a tap meets is copied in runs of channels, into cache, by the convolution itself; best for an image of the fewer channels. Strides and dilations
+ * exchange their parts.
  */
-function weightGradientByConv(g: GraphBuilder, image: Value, flow: Value, { kernel, strides, dilations, pads }: Window): Value {
+function crossCorrelation(g: GraphBuilder, image: Value, flow: Value, { kernel, strides, dilations, pads }: Window): Value {
 	const axes = kernel.length;
-	const [batch, inputs] = image.shape as [number, number];
-	const [outputs, places] = [flow.shape[1]!, spatialOf(flow)];
-	const channelsLast = g.transpose(g.reshape(image, [batch, inputs, sizeOf(spatialOf(image))]), [0, 2, 1]);
-	const lined = g.reshape(channelsLast, [1, batch, ...spatialOf(image), inputs]);
+	const [batch, inner] = image.shape as [number, number];
+	const places = spatialOf(flow);
+	const channelsLast = g.transpose(g.reshape(image, [batch, inner, sizeOf(spatialOf(image))]), [0, 2, 1]);
+	const lined = g.reshape(channelsLast, [1, batch, ...spatialOf(image), inner]);
 	// A column of zeros in what flows, met by one more column of padding.
-	const extra = (batch * sizeOf(places)) % aliased === 0 && places[axes - 1]! >= 32 ? 1 : 0;
+	const extra = (batch * sizeOf(places)) % aliased.row === 0 && places[axes - 1]! >= aliased.columns ? 1 : 0;
 	const apart = extra ? g.pad(flow, [...new Array<number>(2 * axes + 3).fill(0), 1]) : flow;
-	const taps = g.reshape(channelsFirst(g, apart), [outputs, batch, ...spatialOf(apart), 1]);
+	const taps = g.reshape(channelsFirst(g, apart), [flow.shape[1]!, batch, ...spatialOf(apart), 1]);
 	const begins = pads.slice(0, axes);
 	const ends = pads.slice(axes).map((p, i) => p + (i === axes - 1 ? extra * strides[i]! : 0));
 	const met = g.conv(lined, taps, undefined, {
@@ -110,18 +122,9 @@ function weightGradientByConv(g: GraphBuilder, image: Value, flow: Value, { kern
 		dilations: [...strides, 1],
 		pads: [...begins, 0, ...ends, 0],
 	});
-	const over = kernel.some((k, i) => met.shape[i + 2] !== k);
-	const spatialAxes = range(axes, 2);
-	const cut = over
-		? g.slice(
-				met,
-				kernel.map(() => 0),
-				kernel,
-				spatialAxes,
-			)
-		: met;
-	const channelsBack = g.transpose(g.reshape(cut, [outputs, sizeOf(kernel), inputs]), [0, 2, 1]);
-	return g.reshape(channelsBack, [outputs, inputs, ...kernel]);
+	if (kernel.every((k, i) => met.shape[i + 2] === k)) return met;
+	const zeros = kernel.map(() => 0);
+	return g.slice(met, zeros, kernel, range(axes, 2));
 }
 
 /**

@@ -115,7 +115,17 @@ describe('Conv', () => {
 			}),
 			{ numRuns: 40 },
 		);
+		fc.assert(
+			fc.property(options, ({ batch, outPerGroup, image, kernel, dilations, pads }) => {
+				fc.pre(kernel[0] * kernel[1] > 1);
+				// Fewer outputs than inputs, with paddings within the kernel's reach and beyond it.
+				check([batch, 16 + outPerGroup, ...image], [16, 16 + outPerGroup, ...kernel], { dilations, pads });
+			}),
+			{ numRuns: 40 },
+		);
 		check([2, 17, 9], [3, 17, 4], { strides: [2], pads: [1, 2] });
+		check([2, 17, 9], [16, 17, 3], { dilations: [2], pads: [1, 2] });
+		check([1, 17, 32, 32], [16, 17, 3, 2], { pads: [1, 1, 1, 0] });
 		// Places in a multiple of 1024 have a column of zeros more.
 		check([1, 16, 32, 32], [2, 16, 3, 2], { pads: [1, 1, 1, 0] });
 		check([2, 16, 32, 66], [2, 16, 1, 3], { strides: [2, 2], dilations: [1, 2], pads: [0, 1, 0, 2] });
