@@ -2,11 +2,11 @@
 import { stringify } from 'smol-toml';
 import { trainingChain } from '../diffusion/objective.ts';
 import { samplerConfig } from '../diffusion/samplers/index.ts';
-import { createDenoiser } from '../models/index.ts';
 import { scheduleByName } from '../plan/schedules/index.ts';
 import { formatScheduleGrid } from '../plan/schedules/text.ts';
 import { formatProgram } from '../program/text.ts';
 import type { TrainConfig } from '../train/config.ts';
+import { openTrainedModel } from '../train/model.ts';
 import { planTraining } from '../train/plan.ts';
 import type { Console } from './console.ts';
 import { formatCount } from './format.ts';
@@ -17,9 +17,10 @@ import { planLines } from './progress.ts';
  * @throws DiffusionPipeError of kind 'config' when the config could not be trained
  */
 export async function dryRun(config: TrainConfig, console: Console): Promise<void> {
-	const { type: modelClass, ...modelConfig } = config.model;
 	const { type: schedulerClass, ...schedulerOptions } = config.scheduler;
-	const denoiser = createDenoiser(modelClass, modelConfig, 'model');
+	const model = await openTrainedModel(config);
+	await model.close();
+	const { denoiser } = model.build();
 	samplerConfig(schedulerClass, schedulerOptions);
 	const chain = trainingChain(denoiser.chain, {
 		sample: denoiser.sample,

@@ -4,12 +4,13 @@ import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { resolveModel } from '../io/hub.ts';
 import { type FetchOptions, readPipelineFolder } from './folder.ts';
+import type { LoraOptions } from './lora.ts';
 import { type ModelPart, openModel } from './parts.ts';
 import type { Pipeline } from './pipeline.ts';
 import { pipelineClass } from './pipelines/index.ts';
 
 /** How a pipeline is run. */
-export interface PipelineOptions extends FetchOptions {
+export interface PipelineOptions extends FetchOptions, LoraOptions {
 	/** Devices to share rows of every part. Default 1. */
 	readonly devices?: number;
 	/** Threads inside one operator. Default: the machine's cores shared by the devices. */
@@ -24,7 +25,7 @@ export interface PipelineOptions extends FetchOptions {
  * @throws DiffusionPipeError of kind 'input' for a part that is missing or a class that is not supported, 'config' for options of a model that are not
  */
 export async function createPipeline(folder: string, options: PipelineOptions = {}): Promise<Pipeline> {
-	const { devices = 1, signal, onFetch } = options;
+	const { devices = 1, signal, onFetch, lora, loraScale } = options;
 	if (!Number.isSafeInteger(devices) || devices < 1) {
 		throw new DiffusionPipeError('usage', 'has a wrong value', {
 			place: 'devices',
@@ -48,7 +49,7 @@ export async function createPipeline(folder: string, options: PipelineOptions = 
 		controlNet = await openModel(own, 'controlnet', 'ControlNetModel');
 	}
 	try {
-		return await open(place, { devices, threads, controlNet });
+		return await open(place, { devices, threads, controlNet, lora, loraScale });
 	} catch (error) {
 		await controlNet?.weights.close();
 		throw error;

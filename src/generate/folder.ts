@@ -10,6 +10,7 @@ import type { TensorReader } from '../io/safetensors.ts';
 import { createDenoiser, type Denoiser } from '../models/index.ts';
 import { listCheckpoints } from '../train/checkpoint.ts';
 import { runFolder } from '../train/run-folder.ts';
+import { withLora } from './lora.ts';
 import { denoiserName, exists, openPart, partClass } from './parts.ts';
 import type { PipelineFolder } from './pipeline.ts';
 
@@ -76,12 +77,13 @@ export async function readPipelineFolder(folder: string, options: FetchOptions =
 /** Opens the denoiser of the pipeline that `folder` means. A checkpoint's averaged weights are taken when it has them. */
 export async function openPipeline(folder: string): Promise<OpenPipeline> {
 	const { folder: resolved, index, scheduler } = await readPipelineFolder(folder);
-	const part = await openPart(resolved, index, denoiserName(resolved, index));
+	const own = await openPart(resolved, index, denoiserName(resolved, index));
 	try {
+		const part = await withLora(own, resolved, {});
 		const denoiser = createDenoiser(part.className, part.config, part.place);
 		return { folder: resolved, denoiser, weights: part.weights, scheduler, classes: classNames(index.options.id2label) };
 	} catch (error) {
-		await part.weights.close();
+		await own.weights.close();
 		throw error;
 	}
 }

@@ -31,6 +31,9 @@ export interface SampleOptions extends Omit<GenerateOptions, 'labels' | 'onEvent
 	readonly devices?: number;
 	/** Folder of a ControlNet, or its name on the hub. */
 	readonly controlNet?: string;
+	/** LoRA files, folders or runs to add, and what all LoRA is multiplied by. */
+	readonly lora?: readonly string[];
+	readonly loraScale?: number;
 	readonly onEvent?: (event: SampleEvent) => void;
 }
 
@@ -41,13 +44,15 @@ export type SampleEvent =
 
 /** Draws a grid of images and writes it as PNG. Throws input errors before any work. */
 export async function sampleToFile(options: SampleOptions): Promise<{ output: string; images: number; seconds: number }> {
-	const { folder, labels, prompts, perLabel, columns, output: wanted, devices, controlNet, onEvent, ...rest } = options;
+	const { folder, labels, prompts, perLabel, columns, output: wanted, devices, controlNet, lora, loraScale, onEvent, ...rest } = options;
 	const say = onEvent ?? (() => {});
 	const pipeline = await createPipeline(folder, {
 		signal: options.signal,
 		onFetch: (event) => tellFetch(event, say),
 		...(devices === undefined ? {} : { devices }),
 		...(controlNet === undefined ? {} : { controlNet }),
+		lora,
+		loraScale,
 	});
 	try {
 		const { asked, across } = whatToDraw(pipeline, options);

@@ -1,6 +1,7 @@
 /** @file What a pipeline is, whatever its class: options in, images out. */
 import type { SchedulerConfig } from '../diffusion/samplers/index.ts';
 import type { PipelineIndex } from '../io/model-folder.ts';
+import type { LoraOptions } from './lora.ts';
 import type { ModelPart, RunOptions } from './parts.ts';
 
 /** What to draw and how. Left out, an option has the value that the pipeline's class is published with. */
@@ -77,7 +78,7 @@ export interface PipelineFolder {
 }
 
 /** How a pipeline is opened. */
-export interface OpenOptions extends RunOptions {
+export interface OpenOptions extends RunOptions, LoraOptions {
 	/** A ControlNet kept apart from the pipeline. */
 	readonly controlNet?: ModelPart | undefined;
 }

@@ -2,6 +2,7 @@
 import { sizeOf, type Tensor } from '../core/tensor.ts';
 import { controlImageInput, controlScaleInput } from './control.ts';
 import { denoiseSamples, gathered, imageNoise, plainLayout, predictor, stopWhenAborted } from './denoising.ts';
+import { withLora } from './lora.ts';
 import { denoiserName, type ModelPart, openPart, withForward } from './parts.ts';
 import type { Generated, GenerateOptions, OpenOptions, Pipeline, PipelineClass, PipelineFolder } from './pipeline.ts';
 import type { TextFamily } from './text-family.ts';
@@ -37,7 +38,8 @@ async function open(
 	close: () => Promise<void>,
 ): Promise<Pipeline> {
 	const { folder, index } = place;
-	const main = keep(await openPart(folder, index, denoiserName(folder, index)));
+	const own = keep(await openPart(folder, index, denoiserName(folder, index)));
+	const main = await withLora(own, folder, options);
 	const config = (typeof main.config === 'object' && main.config !== null ? main.config : {}) as Readonly<Record<string, unknown>>;
 	const encoders: (OpenTextEncoder | undefined)[] = [];
 	for (const use of family.texts(config)) {

@@ -8,6 +8,7 @@ import { DiffusionPipeError } from '../core/errors.ts';
 import { cleanTemporary, writeFolderAtomic } from '../io/atomic.ts';
 import { toFloat32 } from '../io/half.ts';
 import { readJsonObject, writeJson } from '../io/json-file.ts';
+import { type LoraSettings, loraFileName, writeLora } from '../io/lora-file.ts';
 import { readModelFolder, writeModelFolder, writePipelineIndex } from '../io/model-folder.ts';
 import { type NamedTensor, openSafetensors, type TensorReader, writeSafetensors } from '../io/safetensors.ts';
 import { copyPart } from './frozen.ts';
@@ -40,6 +41,8 @@ export interface CheckpointContent {
 	readonly moments: Readonly<Record<string, number>>;
 	/** Moment that holds the moving average of the weights, if one is kept. */
 	readonly average: number | undefined;
+	/** Set when what is trained is a LoRA, beside the weights of the folder `base`. */
+	readonly lora: (LoraSettings & { readonly base: string }) | undefined;
 }
 
 const optimizerFile = join('training', 'optimizer.safetensors');
@@ -62,7 +65,10 @@ export async function writeCheckpoint(folder: string, content: CheckpointContent
 		path,
 		async (dir) => {
 			await writePipelineFolder(dir, content, 'parameter');
-			if (content.average !== undefined) {
+			if (content.average !== undefined && content.lora) {
+				await mkdir(join(dir, averagedLora));
+				await writeLoraOf(join(dir, averagedLora), content, { moment: content.average });
+			} else if (content.average !== undefined) {
 				await writeModelFolder(
 					join(dir, `${partName(content.model.className)}_ema`),
 					content.model.config,
@@ -85,7 +91,12 @@ export async function writePipelineFolder(dir: string, content: CheckpointConten
 	await mkdir(join(dir, 'scheduler'), { recursive: true });
 	const { model, scheduler, classes, frozen } = content;
 	const part = partName(model.className);
-	await writeModelFolder(join(dir, part), model.config, tensors(content.parameters, role));
+	if (content.lora) {
+		await copyPart(content.lora.base, join(dir, part));
+		// Renamed into place, so that the base's own file, of which this is a link, stays as it is.
+		await writeJson(join(dir, part, 'config.json'), model.config);
+		await writeLoraOf(dir, content, role);
+	} else await writeModelFolder(join(dir, part), model.config, tensors(content.parameters, role));
 	await writeJson(join(dir, 'scheduler', 'scheduler_config.json'), scheduler);
 	if (frozen.vae) await copyPart(frozen.vae.folder, join(dir, 'vae'));
 	if (frozen.text) {
@@ -103,6 +114,14 @@ export async function writePipelineFolder(dir: string, content: CheckpointConten
 		},
 		options: classes && !frozen.text ? { id2label: Object.fromEntries(classes.map((name, i) => [String(i), name])) } : {},
 	});
+}
+
+/** Folder of a checkpoint with the moving average of its LoRA. */
+const averagedLora = 'lora_ema';
+
+async function writeLoraOf(dir: string, { lora, model, parameters }: CheckpointContent, role: BankRole): Promise<void> {
+	const trained = parameters.filter((p) => p.trained);
+	await writeLora(dir, partName(model.className), lora!, tensors(trained, role));
 }
 
 /** Folder of a denoiser in a pipeline. */
@@ -155,6 +174,7 @@ export async function readCheckpointTensors(
 	parameters: readonly PlacedParameter[],
 	moments: Readonly<Record<string, number>>,
 	average: number | undefined,
+	lora: boolean,
 ): Promise<void> {
 	const fill = async (reader: TensorReader, role: BankRole, prefix = '', chosen = parameters) => {
 		for (const p of chosen) {
@@ -162,23 +182,37 @@ export async function readCheckpointTensors(
 			for (const view of p.views(role)) view.set(values);
 		}
 	};
-	const withModel = async (name: string, role: BankRole) => {
+	const trained = parameters.filter((p) => p.trained);
+	const withFile = async (file: string, use: (reader: TensorReader) => Promise<void>) => {
+		const reader = await openSafetensors(file);
+		try {
+			await use(reader);
+		} finally {
+			await reader.close();
+		}
+	};
+	const withModel = async (name: string, role: BankRole, chosen = parameters) => {
 		const { weights } = await readModelFolder(join(path, name));
 		try {
-			await fill(weights, role);
+			await fill(weights, role, '', chosen);
 		} finally {
 			await weights.close();
 		}
 	};
-	await withModel(part, 'parameter');
-	if (average !== undefined) await withModel(`${part}_ema`, { moment: average });
-	const reader = await openSafetensors(join(path, optimizerFile));
-	try {
-		const trained = parameters.filter((p) => p.trained);
-		for (const [name, moment] of Object.entries(moments)) await fill(reader, { moment }, `${name}.`, trained);
-	} finally {
-		await reader.close();
+	if (lora) {
+		const untrained = parameters.filter((p) => !p.trained);
+		await withModel(part, 'parameter', untrained);
+		const read = (folder: string, role: BankRole) =>
+			withFile(join(folder, loraFileName), (reader) => fill(reader, role, `${part}.`, trained));
+		await read(path, 'parameter');
+		if (average !== undefined) await read(join(path, averagedLora), { moment: average });
+	} else {
+		await withModel(part, 'parameter');
+		if (average !== undefined) await withModel(`${part}_ema`, { moment: average });
 	}
+	await withFile(join(path, optimizerFile), async (reader) => {
+		for (const [name, moment] of Object.entries(moments)) await fill(reader, { moment }, `${name}.`, trained);
+	});
 }
 
 /** One tensor as float32, checked against the shape the model wants. */

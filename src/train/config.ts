@@ -46,6 +46,21 @@ const frozen = v.strictObject({
 	cache: v.optional(v.picklist(['inline', 'fill']), 'inline'),
 });
 
+/** `[lora]`: trains low-rank matrices beside a model's own weights, which stay as they are; needs `model.pretrained`. */
+const lora = v.strictObject({
+	/** Rank of the matrices; 0: none, the whole model is trained. */
+	rank: v.optional(wholeNumber, 0),
+	/** What they give counts alpha / rank. Default: the rank, so that it counts once. */
+	alpha: v.optional(positive),
+	/**
+	 * Projections to adapt: names, each for all whose path is it or ends in a dot and it, as `attn1.to_q` or `ff.net.0.proj`; or one regular
+	 * expression for whole paths, as `.*attentions.*(to_q|to_v)`. Linear layers and convolutions of any model.
+	 */
+	target_modules: v.optional(v.union([v.pipe(v.array(v.string()), v.nonEmpty()), v.string()]), ['to_q', 'to_k', 'to_v', 'to_out.0']),
+	/** Start of the first matrix: `kaiming_uniform` as PEFT has it, `gaussian` as diffusers' scripts. The second starts at zero. */
+	init_lora_weights: v.optional(v.picklist(['kaiming_uniform', 'gaussian']), 'kaiming_uniform'),
+});
+
 /** `[train]`. */
 const train = v.strictObject({
 	max_steps: count,
@@ -127,7 +142,7 @@ const log = v.strictObject({
 	trace_every_steps: v.optional(wholeNumber, 0),
 });
 
-const tables = { objective, vae, text_encoder, frozen, train, optimizer, parallel, checkpoint, sample, log } as const;
+const tables = { objective, vae, text_encoder, frozen, lora, train, optimizer, parallel, checkpoint, sample, log } as const;
 
 type Tables = { readonly [K in keyof typeof tables]: v.InferOutput<(typeof tables)[K]> };
 
@@ -136,7 +151,10 @@ export interface TrainConfig extends Tables {
 	/** Folder of the run. */
 	readonly output_dir: string;
 	readonly seed: number;
-	/** `type` is the model's class name; the rest is its `config.json`. */
+	/**
+	 * `type` is the model's class name; `pretrained` a model folder, a pipeline, a run or `owner/name` of the hub to start from, whole or by `[lora]`; the
+	 * rest is its `config.json`, of which `pretrained` has every key not given here.
+	 */
 	readonly model: Readonly<Record<string, unknown>> & { readonly type: string };
 	/** `type` is the scheduler's class name; the rest is its `scheduler_config.json`. */
 	readonly scheduler: Readonly<Record<string, unknown>> & { readonly type: string };

@@ -2,7 +2,7 @@
  * @file The frozen parts of a run: an image autoencoder and a text encoder that run forward only, on the run's devices, for the
  * step after the one being trained. What they give is kept in memory, as far as it fits; nothing is cached on disk.
  */
-import { access, cp, link, mkdir, readdir, stat } from 'node:fs/promises';
+import { access, cp, link, mkdir, readdir, realpath, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DiffusionPipeError } from '../core/errors.ts';
@@ -218,7 +218,8 @@ export async function openFrozenText(folder: string, tokenizerFolder: string, op
 export async function copyPart(from: string, to: string): Promise<void> {
 	await mkdir(to, { recursive: true });
 	for (const name of await readdir(from)) {
-		const [source, target] = [join(from, name), join(to, name)];
+		// A folder of the hub's cache holds links, which lead nowhere from elsewhere.
+		const [source, target] = [await realpath(join(from, name)), join(to, name)];
 		if ((await stat(source)).isDirectory()) await copyPart(source, target);
 		else await link(source, target).catch(() => cp(source, target));
 	}

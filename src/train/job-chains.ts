@@ -5,19 +5,21 @@ import { trainingChain } from '../diffusion/objective.ts';
 import { readJsonObject } from '../io/json-file.ts';
 import { autoencoderKLEncoderChain, latentFactor, readAutoencoderKLConfig } from '../models/autoencoder-kl.ts';
 import { createEncoder } from '../models/encoders.ts';
-import { createDenoiser, type Denoiser } from '../models/index.ts';
+import type { Denoiser } from '../models/index.ts';
 import type { Chain } from '../nn/chain.ts';
 import type { JobChains } from '../plan/analytic/chain-work.ts';
 import type { TrainConfig } from './config.ts';
 import { packagedPath } from './frozen.ts';
+import { openTrainedModel } from './model.ts';
 
 /**
  * The job of `config`: the model between its objective's layers, image and text encoder as they are configured. Throws a config or input error when the
  * model or a part does not fit.
  */
 export async function trainingJob(config: TrainConfig, name: string): Promise<JobChains> {
-	const { type, ...modelConfig } = config.model;
-	const denoiser = createDenoiser(type, modelConfig, 'model');
+	const model = await openTrainedModel(config);
+	await model.close();
+	const { denoiser } = model.build();
 	const { chain, sample, output } = denoiser;
 	const { vae, text_encoder } = config;
 	return {

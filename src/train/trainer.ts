@@ -7,7 +7,7 @@ import { writeFolderAtomic, writeWhole } from '../io/atomic.ts';
 import { writeJson } from '../io/json-file.ts';
 import { openJsonLines } from '../io/jsonl.ts';
 import { EventWriter } from '../io/tensorboard.ts';
-import { createDenoiser, type Denoiser } from '../models/index.ts';
+import type { Denoiser } from '../models/index.ts';
 import { toChromeTrace } from '../program/chrome-trace.ts';
 import { formatProgram } from '../program/text.ts';
 import {
@@ -31,6 +31,7 @@ import { feedMaker } from './feeds.ts';
 import { openFilledRun } from './filled/open.ts';
 import type { FilledSession } from './filled/session.ts';
 import { closeFrozenParts, type FrozenParts, openFrozenParts, type StepFeeds, stepFeeds } from './frozen-parts.ts';
+import { openTrainedModel, readBase, type TrainedModel } from './model.ts';
 import type { PlacedParameter } from './parameters.ts';
 import { deviceCount } from './plan.ts';
 import { prepareRunFolder, type RunFolder, runFolder } from './run-folder.ts';
@@ -104,7 +105,6 @@ const moments = { exp_avg: 0, exp_avg_sq: 1 } as const;
 export async function trainModel(config: TrainConfig, options: TrainOptions = {}): Promise<TrainResult> {
 	const say = options.onEvent ?? (() => {});
 	const folder = runFolder(config.output_dir);
-	const { type: modelClass, ...modelConfig } = config.model;
 	const { type: schedulerClass, ...schedulerOptions } = config.scheduler;
 	const scheduler = samplerConfig(schedulerClass, schedulerOptions);
 	const { process, predictionType } = trainingProcess(scheduler);
@@ -124,10 +124,13 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 	let session: TrainingSession | FilledSession | undefined;
 	let frozen: FrozenParts = { vae: undefined, text: undefined };
 	let drawer: SampleDrawer | undefined;
+	let model: TrainedModel | undefined;
 	try {
+		model = await openTrainedModel(config);
+		const { className, base } = model;
 		frozen = await openFrozenParts(config, loader.info, say);
 		const tokens = frozen.text ? { tokens: frozen.text.states[0] } : {};
-		const denoiser = createDenoiser(modelClass, modelConfig, 'model', tokens);
+		const { denoiser, lora } = model.build(tokens);
 		checkData(loader, denoiser, frozen);
 		const chain = trainingChain(denoiser.chain, { sample: denoiser.sample, output: denoiser.output, globalBatch: config.train.batch_size });
 		say({
@@ -152,8 +155,11 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		await writeWhole(folder.programs, text);
 		await writeJson(folder.config, config);
 		if (resumed) {
-			await readCheckpointTensors(resumed.path, partName(modelClass), parameters, moments, average);
+			await readCheckpointTensors(resumed.path, partName(className), parameters, moments, average, lora !== undefined);
 			say({ kind: 'resumed', step: resumed.state.step, path: resumed.path });
+		} else if (base) {
+			say({ kind: 'note', text: `reading ${base.folder}` });
+			await readBase(parameters, base, { lora: lora !== undefined, average });
 		}
 		drawer = config.sample.enabled
 			? await options.samples?.({ denoiser, scheduler, config, classes: loader.info.classes, frozen })
@@ -173,19 +179,21 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			firstStep: resumed?.state.step ?? 0,
 			content: (step) => ({
 				state: { version: 1, step, cuts: plan.cuts, config: config as unknown as Record<string, unknown> },
-				model: { className: modelClass, config: denoiser.config },
+				model: { className, config: denoiser.config },
 				scheduler,
 				classes: loader.info.classes,
 				frozen,
 				parameters,
 				moments,
 				average,
+				lora: lora && base && { ...lora, base: base.folder },
 			}),
 		});
 	} finally {
 		await drawer?.close();
 		await session?.close();
 		await closeFrozenParts(frozen);
+		await model?.close();
 		await loader.close();
 	}
 }

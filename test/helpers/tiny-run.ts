@@ -42,7 +42,7 @@ export function tinyConfig(data: string, outputDir: string, over: Record<string,
 		sample: { enabled: false },
 	};
 	const merged = Object.fromEntries(Object.entries(base).map(([name, table]) => [name, { ...table, ...over[name] }]));
-	return { output_dir: outputDir, seed: 7, ...merged, ...(over.log ? { log: over.log } : {}) };
+	return { output_dir: outputDir, seed: 7, ...over, ...merged };
 }
 
 /** Losses by step from a run's metrics. */

@@ -15,6 +15,8 @@ const options = {
 	controlnet: { kind: 'text', value: 'folder', summary: 'ControlNet to steer with, a folder or a name on the hub' },
 	controlImage: { kind: 'text', value: 'file', summary: 'Picture of edges, depth or the like for the ControlNet' },
 	controlScale: { kind: 'number', value: 'x', min: 0, summary: 'How strongly the ControlNet steers; 1 unless given' },
+	lora: { kind: 'list', value: 'run|folder|file', summary: 'LoRA to add to the model; may be given several times' },
+	loraScale: { kind: 'number', value: 'x', min: 0, summary: "How strongly LoRA counts, the run's own too; 1 unless given" },
 	labels: { kind: 'text', value: '0,1,2', summary: 'Classes to draw, by number or name; all of them, up to 10, unless given' },
 	steps: { kind: 'integer', value: 'n', min: 1, summary: 'Steps from noise to picture' },
 	guidanceScale: { kind: 'number', value: 'x', min: 0, summary: 'How strongly label or prompt pull; 1 is no guidance' },
@@ -48,7 +50,7 @@ export const sample = defineCommand({
 
 async function run({ positional, options: given }: Args<typeof options>, context: Context): Promise<Outcome> {
 	const { note, print, json } = createConsole(given, context);
-	const { prompt, labels, image, controlnet, controlImage, output } = given;
+	const { prompt, lora, loraScale, labels, image, controlnet, controlImage, output } = given;
 	const { negativePrompt, strength, height, width, controlScale, steps, guidanceScale, seed, perLabel, columns, scheduler, devices } =
 		given;
 	const here = (path: string) => relative(process.cwd(), resolve(context.cwd, path)) || '.';
@@ -61,6 +63,8 @@ async function run({ positional, options: given }: Args<typeof options>, context
 		Object.entries({
 			...{ negativePrompt, strength, height, width, controlScale, steps, guidanceScale, seed, perLabel, columns, scheduler, devices },
 			prompts: prompt.length > 0 ? prompt : undefined,
+			lora: lora.length > 0 ? lora.map(here) : undefined,
+			loraScale,
 			image: image && here(image),
 			controlImage: controlImage && here(controlImage),
 			controlNet: controlnet && modelOf(controlnet, context.cwd, here),

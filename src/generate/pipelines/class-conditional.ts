@@ -7,6 +7,7 @@ import { denoiseSamples, imageNoise, plainLayout, predictor, stopWhenAborted } f
 import { classNames } from '../folder.ts';
 import { checkGiven } from '../given.ts';
 import { imageSize } from '../image-size.ts';
+import { withLora } from '../lora.ts';
 import { checkWeights, denoiserName, type ModelPart, openPart, withForward } from '../parts.ts';
 import type { Generated, GenerateOptions, OpenOptions, Pipeline, PipelineFolder } from '../pipeline.ts';
 import { pipelineSampler } from '../schedule.ts';
@@ -18,13 +19,14 @@ export async function classConditional(place: PipelineFolder, options: OpenOptio
 	if (options.controlNet) {
 		throw new DiffusionPipeError('usage', 'takes no ControlNet', { place: folder, expected: 'a pipeline with a UNet2DConditionModel' });
 	}
-	const main = await openPart(folder, index, denoiserName(folder, index));
+	const own = await openPart(folder, index, denoiserName(folder, index));
 	let vae: ModelPart | undefined;
 	const close = async () => {
-		await main.weights.close();
+		await own.weights.close();
 		await vae?.weights.close();
 	};
 	try {
+		const main = await withLora(own, folder, options);
 		vae = index.parts.vae ? await openPart(folder, index, 'vae') : undefined;
 		const codec = vae ? vaeCodec(vae) : pixelCodec;
 		const { labels } = createDenoiser(main.className, main.config, main.place);

@@ -1,0 +1,107 @@
+/** @file The model a config trains: from nothing, or from the weights of a folder, whole or by LoRA. */
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DiffusionPipeError } from '../core/errors.ts';
+import { resolveModel } from '../io/hub.ts';
+import type { LoraSettings } from '../io/lora-file.ts';
+import { readModelFolder } from '../io/model-folder.ts';
+import type { TensorReader } from '../io/safetensors.ts';
+import { createDenoiser, type Denoiser, type DenoiserOptions } from '../models/index.ts';
+import { chooseModules, loraChain } from '../nn/lora.ts';
+import { readParameter } from './checkpoint.ts';
+import type { TrainConfig } from './config.ts';
+import type { PlacedParameter } from './parameters.ts';
+import { runFolder } from './run-folder.ts';
+
+/** The folder that training starts from. */
+export interface BaseModel {
+	readonly folder: string;
+	readonly weights: TensorReader;
+}
+
+/** A model to train, not built yet. */
+export interface TrainedModel {
+	readonly className: string;
+	readonly base: BaseModel | undefined;
+	/** Builds the denoiser; with LoRA its chain is the adapted one. Throws config errors. */
+	build(options?: DenoiserOptions): { readonly denoiser: Denoiser; readonly lora: LoraSettings | undefined };
+	close(): Promise<void>;
+}
+
+/**
+ * Opens what `[model]` and `[lora]` say. `model.pretrained` may be a model folder, a pipeline, a run, or `owner/name` of the hub; its `config.json` holds
+ * for every key that `[model]` does not give.
+ * @throws DiffusionPipeError of kind 'config' when the classes differ or LoRA has nothing to adapt, 'input' when the folder cannot be read
+ */
+export async function openTrainedModel({ model, lora: l }: Pick<TrainConfig, 'model' | 'lora'>): Promise<TrainedModel> {
+	const { type: className, pretrained, ...given } = model;
+	if (pretrained !== undefined && (typeof pretrained !== 'string' || pretrained === '')) {
+		throw new DiffusionPipeError('config', 'has a wrong value', {
+			place: 'model.pretrained',
+			expected: 'a model folder, a pipeline, a run, or owner/name of a model on the hub',
+			found: JSON.stringify(pretrained),
+		});
+	}
+	if (l.rank > 0 && pretrained === undefined) {
+		throw new DiffusionPipeError('config', 'there is no model to adapt', {
+			place: 'lora.rank',
+			expected: 'model.pretrained',
+			hint: 'set model.pretrained, or lora.rank = 0 to train the whole model from nothing',
+		});
+	}
+	const folder = pretrained === undefined ? undefined : await partFolder(await resolveModel(pretrained));
+	const opened = folder === undefined ? undefined : await readModelFolder(folder);
+	const own = (opened?.config ?? {}) as Readonly<Record<string, unknown>>;
+	if (folder !== undefined && own._class_name !== undefined && own._class_name !== className) {
+		await opened?.weights.close();
+		throw new DiffusionPipeError('config', 'is of another class', {
+			place: 'model.pretrained',
+			expected: className,
+			found: `${String(own._class_name)} in ${folder}`,
+		});
+	}
+	const raw = { ...own, ...given };
+	return {
+		className,
+		base: opened && { folder: folder!, weights: opened.weights },
+		build(options) {
+			const denoiser = createDenoiser(className, raw, 'model', options);
+			if (l.rank === 0) return { denoiser, lora: undefined };
+			const modules = chooseModules(denoiser.chain, l.target_modules);
+			const lora = { rank: l.rank, alpha: l.alpha ?? l.rank, modules };
+			return { denoiser: { ...denoiser, chain: loraChain(denoiser.chain, { ...lora, init: l.init_lora_weights }) }, lora };
+		},
+		close: async () => opened?.weights.close(),
+	};
+}
+
+/** The folder of the denoiser that a folder means: itself, a part of the pipeline it is, or of the finished pipeline of the run it is. */
+async function partFolder(folder: string): Promise<string> {
+	const inside = ['unet', 'transformer'].flatMap((part) => [join(folder, part), join(runFolder(folder).pipeline, part)]);
+	for (const candidate of inside) if (await exists(join(candidate, 'config.json'))) return candidate;
+	return folder;
+}
+
+function exists(path: string): Promise<boolean> {
+	return access(path).then(
+		() => true,
+		() => false,
+	);
+}
+
+/**
+ * Gives every parameter but those of a LoRA the values of `base`, and their moving averages where they are kept.
+ * @throws DiffusionPipeError of kind 'input' naming a parameter that `base` lacks or has in another shape
+ */
+export async function readBase(
+	parameters: readonly PlacedParameter[],
+	{ weights, folder }: BaseModel,
+	{ lora, average }: { readonly lora: boolean; readonly average: number | undefined },
+): Promise<void> {
+	for (const p of parameters) {
+		if (lora && p.trained) continue;
+		const values = await readParameter(weights, p.name, p.shape, folder);
+		for (const view of p.views('parameter')) view.set(values);
+		if (average !== undefined && p.trained) for (const view of p.views({ moment: average })) view.set(values);
+	}
+}
