@@ -1,25 +1,136 @@
 /** @file What no filling can beat: idle time against work, and the longest chain of dependencies. */
-import { blockMs, type FillModel } from './model.ts';
+import { blockMs, type FillModel, type Windows } from './model.ts';
 
 /** ms; the iteration with the frozen work in it is at least this long, whatever the part sizes. */
 export function lowerBound(model: FillModel): number {
 	return Math.max(model.endMs, capacityBound(model), Math.max(0, ...earliestEnds(model)));
 }
 
-/** The time by which the devices together have been idle for as long as the work takes at its best part sizes. */
+/**
+ * The least time by which idle time can hold the work. Work is counted in ms at each block's best part sizes. A window that ends, or is cut off by the
+ * time asked for, holds only parts that are no longer than itself, so at most its length times the best yield (work done per ms) among those.
+ */
 function capacityBound(model: FillModel): number {
-	let work = 0;
-	for (let b = 0; b < model.blocks.length; b++) work += leastWork(model, b);
-	const spans = model.windows.flatMap(({ starts, ends }) => Array.from(starts, (start, i) => ({ start, end: ends[i]! })));
-	const times = [...new Set(spans.flatMap(({ start, end }) => [start, end]))].filter(Number.isFinite).sort((a, b) => a - b);
-	let idle = 0;
-	for (const [i, from] of times.entries()) {
-		const to = times[i + 1] ?? Number.POSITIVE_INFINITY;
-		const devices = spans.filter(({ start, end }) => start <= from && end > from).length;
-		if (devices > 0 && idle + devices * (to - from) >= work) return from + (work - idle) / devices;
-		if (devices > 0) idle += devices * (to - from);
+	const { windows, blocks, endMs } = model;
+	const least = blocks.map((_, b) => leastWork(model, b));
+	const work = least.reduce((sum, ms) => sum + ms, 0);
+	const yieldIn = bestYield(model, least);
+	const whole = windows.map(({ starts, ends }) => Array.from(starts, (start, i) => ({ start, end: ends[i]!, holds: 0 })));
+	for (const span of whole.flat())
+		if (span.end < Number.POSITIVE_INFINITY) span.holds = (span.end - span.start) * yieldIn(span.end - span.start);
+	const holds = (until: number): number => {
+		let sum = 0;
+		for (const own of whole) {
+			for (const { start, end, holds: all } of own) {
+				if (end <= until) sum += all;
+				else if (start < until) sum += (until - start) * yieldIn(until - start);
+			}
+		}
+		return sum;
+	};
+	if (holds(endMs) >= work) return endMs;
+	let [low, high] = [endMs, endMs + work];
+	for (let more = work; holds(high) < work; more *= 2) [low, high] = [high, high + more];
+	for (let i = 0; i < 40 && high - low > model.eps; i++) {
+		const middle = (low + high) / 2;
+		if (holds(middle) >= work) high = middle;
+		else low = middle;
 	}
-	return times[0] ?? 0;
+	return low;
+}
+
+/**
+ * Large parts save work but make a sample's way through a chain of blocks long, and it can only go on while some device is idle. With t(n) the time of a
+ * block on n samples, and samples of it done in parts of n, the way takes t(n) and the work t(n) / n per sample. By Lagrangian duality, for any price p of
+ * a ms of way: work >= samples * (sum over the chain of min over n of (t(n) / n + p t(n)) - p * time with an idle device) + least work off the chain.
+ * The bound is the largest over some prices of the least time at which idle time holds that much.
+ */
+export function chainBound(model: FillModel): number {
+	const { batch, blocks, endMs, eps } = model;
+	const least = blocks.map((_, b) => leastWork(model, b));
+	const chain = heaviestChain(model, least);
+	let off = 0;
+	for (let b = 0; b < blocks.length; b++) if (!chain.has(b)) off += least[b]!;
+	const some = union(model.windows);
+	let bound = endMs;
+	for (let price = 0.5; price > 0.05 / (batch * batch); price /= 2) {
+		let sum = 0;
+		for (const b of chain) {
+			let best = Number.POSITIVE_INFINITY;
+			for (let n = 1; n <= batch; n++) best = Math.min(best, blockMs(model, b, n) * (1 / n + price));
+			sum += best;
+		}
+		const holds = (until: number): boolean =>
+			idleUntil(model.windows, until) + batch * price * idleUntil([some], until) >= off + batch * sum;
+		if (holds(bound)) continue;
+		let [low, high] = [bound, bound + off + batch * sum];
+		for (let i = 0; i < 50 && high - low > eps; i++) {
+			const middle = (low + high) / 2;
+			if (holds(middle)) high = middle;
+			else low = middle;
+		}
+		bound = low;
+	}
+	return bound;
+}
+
+/** The blocks of the path through the components with most work. */
+function heaviestChain({ blocks }: FillModel, least: readonly number[]): Set<number> {
+	const weight = least.slice();
+	const from = blocks.map(() => -1);
+	for (const [b, { before }] of blocks.entries()) {
+		for (const needed of before) if (from[b]! < 0 || weight[needed]! > weight[from[b]!]!) from[b] = needed;
+		if (from[b]! >= 0) weight[b]! += weight[from[b]!]!;
+	}
+	const chain = new Set<number>();
+	for (let b = weight.indexOf(Math.max(...weight)); b >= 0; b = from[b]!) chain.add(b);
+	return chain;
+}
+
+/** When any device is idle. */
+function union(windows: readonly Windows[]): Windows {
+	const spans = windows.flatMap(({ starts, ends }) => Array.from(starts, (start, i) => ({ start, end: ends[i]! })));
+	const merged: { start: number; end: number }[] = [];
+	for (const { start, end } of spans.sort((a, b) => a.start - b.start)) {
+		const last = merged.at(-1);
+		if (last && start <= last.end) last.end = Math.max(last.end, end);
+		else merged.push({ start, end });
+	}
+	return { starts: Float64Array.from(merged, ({ start }) => start), ends: Float64Array.from(merged, ({ end }) => end) };
+}
+
+/** Idle ms up to a time, over all devices. */
+function idleUntil(windows: readonly Windows[], until: number): number {
+	let sum = 0;
+	for (const { starts, ends } of windows) {
+		for (let i = 0; i < starts.length && starts[i]! < until; i++) sum += Math.min(ends[i]!, until) - starts[i]!;
+	}
+	return sum;
+}
+
+/** By length in ms: the most work done per ms by any part of any block that is no longer than that; at most 1. */
+function bestYield(model: FillModel, least: readonly number[]): (length: number) => number {
+	const { batch, problem, blocks } = model;
+	const corners = [...new Set([...problem.batchSizes.filter((size) => size < batch), batch])];
+	const known = new Map<number, number>();
+	return (length) => {
+		const before = known.get(length);
+		if (before !== undefined) return before;
+		let best = 0;
+		for (let b = 0; b < blocks.length; b++) {
+			const perSample = least[b]! / batch;
+			// time is linear between corners, so yield is greatest at a corner or where a part takes all of the length.
+			let [n, ms] = [0, 0];
+			for (const corner of corners) {
+				const next = blockMs(model, b, corner);
+				if (next <= length) best = Math.max(best, next > 0 ? (corner * perSample) / next : 1);
+				else if (ms < length) best = Math.max(best, ((n + ((corner - n) * (length - ms)) / (next - ms)) * perSample) / length);
+				[n, ms] = [corner, next];
+			}
+		}
+		known.set(length, Math.min(1, best));
+		return Math.min(1, best);
+	};
 }
 
 /**
@@ -42,7 +153,7 @@ export function leastWork(model: FillModel, block: number): number {
 	return least;
 }
 
-/** Per block the earliest end of any of its parts: its shortest part in the first window of any device that holds it, after all it waits for. */
+/** Per block the earliest end of any of its parts: its shortest part in the first window of any device that is long enough, after all it waits for. */
 export function earliestEnds(model: FillModel): Float64Array {
 	const ends = new Float64Array(model.blocks.length);
 	for (const [b, { before }] of model.blocks.entries()) {

@@ -1,6 +1,7 @@
 /** @file Fillings by list scheduling: each component in parts of one size, each part's blocks in segments, each segment where it ends first. */
 import { blockMs, type FillModel } from './model.ts';
 import type { Placer } from './placer.ts';
+import { below, drawsOf } from './random.ts';
 import type { Run } from './runs.ts';
 
 /** How a filling is composed. */
@@ -133,18 +134,22 @@ function segmentCuts(model: FillModel, chain: readonly number[], samples: number
 	return [...cuts, chain.at(-1)! + 1];
 }
 
+/** Numbers of segments that are tried. */
+const SEGMENTS = [1, 2, 3, 5, 8, 12];
+
 /**
- * The best few compositions within `steps` of the placer: first one size for all components, in one or more segments, then from the best other sizes for
- * one component at a time, until nothing gets better or the bound is met.
+ * The best few compositions within `steps` of the placer: first one size for all components, then from the best other sizes, one component at a time, and
+ * other ways to cut, then random changes to the best, until the bound is met.
  */
 export function composeBest(model: FillModel, placer: Placer, bound: number, steps: number, keep: number): Composition[] {
 	const until = placer.steps() + steps;
 	const seen = new Set<string>();
 	let best: Composition[] = [];
+	const done = (): boolean => placer.steps() >= until || (best[0]?.iterationMs ?? Number.POSITIVE_INFINITY) <= bound + model.eps;
 	/** Whether the recipe leads the list now. */
 	const attempt = (recipe: Recipe): boolean => {
 		const key = JSON.stringify(recipe);
-		if (seen.has(key) || placer.steps() >= until || (best[0] && best[0].iterationMs <= bound + model.eps)) return false;
+		if (seen.has(key) || done()) return false;
 		seen.add(key);
 		const found = compose(model, placer, recipe);
 		if (!found) return false;
@@ -156,13 +161,25 @@ export function composeBest(model: FillModel, placer: Placer, bound: number, ste
 	for (const size of sizes) attempt({ sizes: model.chains.map(() => size), segments: 1, cut: true, homes });
 	const variants = ({ recipe }: Composition): Recipe[] => [
 		{ ...recipe, cut: !recipe.cut },
-		...(model.weights.everywhere ? [] : [{ ...recipe, homes: !recipe.homes }]),
-		...[1, 2, 3, 5, 8].map((segments) => ({ ...recipe, segments })),
+		...(homes ? [{ ...recipe, homes: !recipe.homes }] : []),
+		...SEGMENTS.map((segments) => ({ ...recipe, segments })),
 		...recipe.sizes.flatMap((_, c) => sizes.map((size) => ({ ...recipe, sizes: recipe.sizes.with(c, size) }))),
 	];
 	for (let more = true; more && best[0]; ) {
 		more = false;
 		for (const recipe of variants(best[0])) if (attempt(recipe)) more = true;
+	}
+	const draw = drawsOf('filling, recipes');
+	const changed = ({ recipe }: Composition): Recipe => ({
+		sizes: recipe.sizes.map((size) => (draw() < 0.5 ? sizes[below(draw, sizes.length)]! : size)),
+		segments: draw() < 0.5 ? SEGMENTS[below(draw, SEGMENTS.length)]! : recipe.segments,
+		cut: draw() < 0.2 ? !recipe.cut : recipe.cut,
+		homes: homes && draw() < 0.5,
+	});
+	for (let idle = 0; best[0] && !done() && idle < 100; ) {
+		const known = seen.size;
+		attempt(changed(best[0]));
+		idle = seen.size === known ? idle + 1 : 0;
 	}
 	return best;
 }

@@ -1,8 +1,8 @@
 /** @file Local search over the runs of a filling: simulated annealing on small changes, until the lower bound is met or the work allowed is done. */
-import { randomStream } from '../../core/random.ts';
 import type { FillModel } from './model.ts';
-import { changes, type Draw } from './mutate.ts';
+import { changes } from './mutate.ts';
 import type { Placer } from './placer.ts';
+import { below, drawsOf } from './random.ts';
 import type { Run } from './runs.ts';
 
 export interface Improved {
@@ -15,7 +15,7 @@ export interface Improved {
  * are accepted with the probability of Metropolis et al. (1953), at a temperature that falls to a hundredth. Deterministic.
  */
 export function improve(model: FillModel, placer: Placer, starts: readonly (readonly Run[])[], bound: number, steps: number): Improved {
-	const draw = drawsOf();
+	const draw = drawsOf('filling, local search');
 	const begin = placer.steps();
 	let best: Improved = { runs: starts[0]!, iterationMs: Number.POSITIVE_INFINITY };
 	const anneal = (from: readonly Run[], until: number): void => {
@@ -29,8 +29,8 @@ export function improve(model: FillModel, placer: Placer, starts: readonly (read
 		const start = placer.steps();
 		const hot = Math.max(ms - bound, 1e-3 * bound) / 5;
 		for (let tries = 0; placer.steps() < until && best.iterationMs > bound + model.eps && tries < until; tries++) {
-			const change = changes[Math.floor(draw() * changes.length)]!;
-			const at = order.length > 0 && draw() < 0.5 ? order[Math.floor(draw() * order.length)]! : Math.floor(draw() * current.length);
+			const change = changes[below(draw, changes.length)]!;
+			const at = order.length > 0 && draw() < 0.5 ? order[below(draw, order.length)]! : below(draw, current.length);
 			const changed = change(model, current, at, draw);
 			if (!changed) continue;
 			const then = placeAll(placer, changed);
@@ -57,17 +57,4 @@ function placeAll(placer: Placer, runs: readonly Run[]): { iterationMs: number; 
 /** The runs that end last. */
 function lateFirst(placer: Placer, runs: readonly Run[], iterationMs: number): number[] {
 	return [...runs.keys()].filter((r) => placer.endOf(r) >= iterationMs * (1 - 1e-9));
-}
-
-function drawsOf(): Draw {
-	const stream = randomStream(0, 'filling');
-	const drawn = new Float32Array(4096);
-	let [step, at] = [0, drawn.length];
-	return () => {
-		if (at === drawn.length) {
-			stream.uniforms(drawn, step++);
-			at = 0;
-		}
-		return drawn[at++]!;
-	};
 }

@@ -1,5 +1,5 @@
 /** @file Frozen work put into the idle time of a pipeline's iteration. */
-import { lowerBound } from './bound.ts';
+import { chainBound, lowerBound } from './bound.ts';
 import { composeBest } from './compose.ts';
 import { greedyFilling } from './greedy.ts';
 import { improve } from './improve.ts';
@@ -30,7 +30,7 @@ const STEPS = { quick: 4e3, compose: 1e5, improve: 4e5 };
 export function fillBubbles(problem: FillProblem, { effort = 1 }: FillOptions = {}): FillResult {
 	const model = fillModel(problem);
 	if (model.blocks.length === 0) return fillResult(model, { method: 'nothing to fill in', pieces: [], transfers: [] }, problem.endMs);
-	const bound = lowerBound(model);
+	let bound = lowerBound(model);
 	const candidates: Filling[] = [];
 	let best: Filling | undefined;
 	/** Keeps the better one, at a tie the one without moves, else the earlier; true when the bound is reached. */
@@ -43,6 +43,7 @@ export function fillBubbles(problem: FillProblem, { effort = 1 }: FillOptions = 
 	};
 	const done = (): FillResult => fillResult(model, best!, bound);
 	if (consider(sharesFilling(model, effort > 0 ? 500 : 60, effort > 0 ? 400 : 40))) return done();
+	bound = Math.max(bound, chainBound(model));
 	if (consider(greedyFilling(model))) return done();
 	const placer = placerOf(model);
 	const composed = composeBest(model, placer, bound, effort > 0 ? effort * STEPS.compose : STEPS.quick, 3);

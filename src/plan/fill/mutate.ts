@@ -1,9 +1,7 @@
 /** @file Small changes to the runs of a filling: another device, another order, other cuts. */
 import type { FillModel } from './model.ts';
+import { below, type Draw } from './random.ts';
 import type { Run } from './runs.ts';
-
-/** Uniform in [0, 1). */
-export type Draw = () => number;
 
 /** A changed copy of `runs`, or undefined where the change makes no sense. `at` is the run it is about. */
 export type Change = (model: FillModel, runs: readonly Run[], at: number, draw: Draw) => Run[] | undefined;
@@ -23,10 +21,6 @@ export const changes: readonly Change[] = [
 	exchange,
 	columnToDevice,
 ];
-
-function below(draw: Draw, n: number): number {
-	return Math.floor(draw() * n);
-}
 
 function replaced(runs: readonly Run[], at: number, ...by: Run[]): Run[] {
 	const out = [...runs];
