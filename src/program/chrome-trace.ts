@@ -1,4 +1,5 @@
 /** @file Timelines as a Chrome trace, for Perfetto and chrome://tracing. */
+import { besideLanes } from './lanes.ts';
 import type { Span, Timeline } from './timeline.ts';
 
 /** One event of the Trace Event Format; times in microseconds. */
@@ -31,8 +32,8 @@ export interface ChromeTrace {
 }
 
 /**
- * One process per timeline and two threads per device: work (frozen layers with it), and what goes on beside it (transfers, sums of gradients of a
- * prediction), with an arrow from each send to its receive, or to the run that waited for it, and a counter of memory where it is known. `JSON.stringify` of the result is a trace file. Several timelines (predicted, measured) are shown below each other on one time axis.
+ * One process per timeline and two threads per device, more where transfers overlap: work (frozen layers with it), and what goes on beside it (transfers,
+ * sums of gradients of a prediction), with an arrow from each send to its receive, or to the run that waited for it, and a counter of memory where it is known. `JSON.stringify` of the result is a trace file. Several timelines (predicted, measured) are shown below each other on one time axis.
  */
 export function toChromeTrace(timelines: readonly TracedTimeline[]): ChromeTrace {
 	const traceEvents: TraceEvent[] = [];
@@ -43,18 +44,23 @@ export function toChromeTrace(timelines: readonly TracedTimeline[]): ChromeTrace
 		};
 		label(0, 'process_name', { name });
 		label(0, 'process_sort_index', { sort_index: pid });
+		const count = 1 + Math.max(-1, ...timeline.devices.map(({ device }) => device));
 		for (const [i, { device, spans }] of timeline.devices.entries()) {
 			for (const { ms, bytes } of memory[i] ?? [])
 				traceEvents.push({ name: `memory of device ${device}`, ph: 'C', pid, tid: 2 * device, ts: microseconds(ms), args: { bytes } });
-			const [work, transfers] = [2 * device, 2 * device + 1];
+			const work = 2 * device;
 			label(work, 'thread_name', { name: `device ${device}` });
-			label(work, 'thread_sort_index', { sort_index: work });
-			if (spans.some(isBeside)) {
-				label(transfers, 'thread_name', { name: `device ${device} transfers` });
-				label(transfers, 'thread_sort_index', { sort_index: transfers });
+			label(work, 'thread_sort_index', { sort_index: 100 * device });
+			// Spans of one thread have to nest.
+			const { laneOf, lanes } = besideLanes(spans);
+			const laneThread = (lane: number) => work + 1 + lane * 2 * count;
+			for (let lane = 0; lane < lanes; lane++) {
+				label(laneThread(lane), 'thread_name', { name: `device ${device} transfers${lane > 0 ? ` ${lane + 1}` : ''}` });
+				label(laneThread(lane), 'thread_sort_index', { sort_index: 100 * device + 1 + lane });
 			}
 			for (const span of spans) {
-				const tid = isBeside(span) ? transfers : work;
+				const lane = laneOf.get(span);
+				const tid = lane === undefined ? work : laneThread(lane);
 				const ts = microseconds(span.start);
 				traceEvents.push({ name: span.name, ph: 'X', pid, tid, ts, dur: microseconds(span.end) - ts, cat: span.kind, args: argsOf(span) });
 				if (span.message === undefined) continue;
@@ -68,11 +74,6 @@ export function toChromeTrace(timelines: readonly TracedTimeline[]): ChromeTrace
 		}
 	});
 	return { traceEvents, displayTimeUnit: 'ms' };
-}
-
-/** Transfers and what else does not occupy its device; waits belong to the work. */
-function isBeside(span: Span): boolean {
-	return span.kind === 'send' || span.beside === true;
 }
 
 function argsOf({ action, iteration, part, details }: Span): Record<string, string | number> {

@@ -5,8 +5,6 @@ import { type Look, type Palette, paletteOf, rgbOf } from './picture/palette.ts'
 import { busyShares, extentOf, type Interval, isBusy, occupies, type Span, type Timeline } from './timeline.ts';
 import type { DeviceId } from './types.ts';
 
-const LETTERS = 'abcdefghijklmnopqrstuvwxyz';
-
 export interface TimelineTextOptions {
 	/** Paint boxes with ANSI colours. */
 	readonly colour?: boolean;
@@ -25,7 +23,7 @@ const wait: Cell = { symbol: '.' };
 
 /**
  * A row per device of `columns` characters, each the work that fills most of its stretch of time: the micro-batch as a digit for a forward, as a small
- * letter for a backward and as a capital for a weight gradient (from the start again after 9 and z), `#` and other marks for frozen components, `*` for
+ * letter for a backward and as a capital for a weight gradient (from the start again after 9 and z; raised for a second backbone), `#` and other marks for frozen components, `*` for
  * other graphs, `=` for a collective (one that goes on beside work shows where the device would wait), `+` for an update, `<` and `>` for feed and fetch,
  * `.` for waiting. Below them the time and the meaning of the marks in use.
  */
@@ -76,11 +74,8 @@ function rowOf(spans: readonly Span[], { start, end }: Interval, columns: number
 	});
 }
 
-function symbolOf({ action }: Span, look: Look): string {
-	if (!action) return look.symbol;
-	if (action.kind === 'F') return String(action.micro % 10);
-	const letter = LETTERS[action.micro % LETTERS.length]!;
-	return action.kind === 'W' ? letter.toUpperCase() : letter;
+function symbolOf({ action }: Span, { marks }: Look): string {
+	return marks[(action?.micro ?? 0) % marks.length]!;
 }
 
 /** Neighbours of one look share one pair of escapes. */

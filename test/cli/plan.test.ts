@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'smol-toml';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { accelerators } from '../../src/plan/analytic/accelerators.ts';
+import { namedJobs } from '../../src/plan/analytic/named-jobs.ts';
 import { readPlan } from '../../src/plan/plan-json.ts';
 import type { Profile } from '../../src/plan/profile/types.ts';
 import { parseSchedule } from '../../src/plan/schedules/text.ts';
@@ -117,6 +119,11 @@ describe('plan', () => {
 		const real = readPlan(JSON.parse((await plan(...quick, '--json')).out));
 		expect(free.devices).toBe(4);
 		expect(free.iterationMs).toBeLessThan(real.iterationMs);
+	});
+
+	it('names every job and accelerator in its help', async () => {
+		const { out } = await plan('--help');
+		for (const name of [...Object.keys(namedJobs), ...accelerators.map((a) => a.name)]) expect(out).toContain(name);
 	});
 
 	it('is coloured where a person looks', async () => {

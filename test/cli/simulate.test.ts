@@ -63,6 +63,8 @@ describe('simulate a plan', () => {
 		const slow = await answer('a', '--cluster', 'slow.json');
 		expect(slow.plan.iterationMs).toBeGreaterThan(planned.iterationMs);
 		expect(slow.plan.stages.map((stage) => stage.layers)).toEqual(planned.stages.map((stage) => stage.layers));
+		// What else was priced was priced for the other cluster.
+		expect([slow.plan.baselines, planned.baselines.length > 0]).toEqual([[], true]);
 		const { out } = await simulate('a', '--cluster', 'slow.json');
 		expect(out).toMatch(/planned with [\d.]+ ms, now [\d.]+ ms \(\+[\d.]+ %\)/);
 		const profile = sampleProfile();

@@ -119,7 +119,26 @@ describe('its Chrome trace', () => {
 			of('X')
 				.filter(({ cat }) => cat === 'allReduce')
 				.map(({ tid }) => tid),
-		).toEqual([1, 3, 5, 7, 9, 11]);
+		).toEqual([1, 3, 5, 7, 9, 11].map((tid) => expect.toSatisfy((t: number) => t % 12 === tid)));
+	});
+
+	test('what overlaps on one device has threads of its own, so that spans of every thread nest', () => {
+		const overlapping = sampleResult({ stages: 3, microBatches: 4, replicas: 2 });
+		const transfers = overlapping.timeline.transfers.map((t) => ({ ...t, end: t.end + 15 }));
+		const trace = toChromeTrace([
+			{ name: 'x', timeline: planTimeline({ ...overlapping, timeline: { ...overlapping.timeline, transfers } }) },
+		]);
+		const byThread = new Map<number, { ts: number; end: number }[]>();
+		for (const { ph, tid, ts = 0, dur = 0 } of trace.traceEvents) {
+			if (ph === 'X') byThread.set(tid, [...(byThread.get(tid) ?? []), { ts, end: ts + dur }]);
+		}
+		for (const spans of byThread.values()) {
+			const sorted = spans.sort((a, b) => a.ts - b.ts);
+			for (const [i, span] of sorted.entries()) if (i > 0) expect(span.ts).toBeGreaterThanOrEqual(sorted[i - 1]!.end - 1e-3);
+		}
+		const names = trace.traceEvents.flatMap(({ name, args }) => (name === 'thread_name' ? [args!.name] : []));
+		expect(names).toContain('device 2 transfers 2');
+		expect(new Set(names).size).toBe(names.length);
 	});
 
 	test('an arrow from every transfer to the run that waited for it, replica by replica', () => {
@@ -129,7 +148,7 @@ describe('its Chrome trace', () => {
 		for (const { id, ts, tid } of of('s')) {
 			const end = ends.get(id)!;
 			expect(end.ts!).toBeGreaterThanOrEqual(ts! + 1500 - 1e-6);
-			expect(Math.abs(Math.floor(end.tid / 2) - Math.floor(tid / 2))).toBe(2);
+			expect(Math.abs((end.tid >> 1) - ((tid % 12) >> 1))).toBe(2);
 		}
 	});
 });

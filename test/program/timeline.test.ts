@@ -126,6 +126,15 @@ describe('text', () => {
 		);
 	});
 
+	test('a second backbone has marks of its own', () => {
+		const run = (kind: 'F' | 'B', micro: number, start: number, part: string) =>
+			span('run', start, start + 1, { part, action: { stage: 0, kind, micro } });
+		const timeline = { devices: [device(0, run('F', 11, 0, 'a'), run('F', 11, 1, 'b'), run('B', 2, 2, 'a'), run('B', 2, 3, 'b'))] };
+		const [row, , legend] = renderTimeline(timeline, 4).split('\n');
+		expect(row).toBe('device 0 |1¹cᶜ| 100 % busy');
+		expect(legend).toBe('0-9 a forward, ⁰-⁹ b forward, a-z a backward, ᵃ-ᶻ b backward, . idle');
+	});
+
 	test('colour changes nothing but colours, and is per look', () => {
 		const plain = renderTimeline(pipeline, 40);
 		const painted = renderTimeline(pipeline, 40, { colour: true });

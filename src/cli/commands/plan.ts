@@ -17,9 +17,14 @@ export const plan = defineCommand({
 	summary: 'Choose stages, micro-batches and schedule of a training job',
 	usage: '[preset|config.toml|model folder|job]',
 	options,
-	details: () => [`  presets: ${presetNames().join(', ')}`, '  jobs: sd21, sdxl, controlnet, cdm-lsun, cdm-imagenet, dit-xl, sd3, flux'],
+	details: () => [
+		`  presets: ${presetNames().join(', ')}`,
+		'  jobs: sd21, sdxl, controlnet, cdm-lsun, cdm-imagenet, dit-xl, sd3, flux',
+		'  accelerators: A100-40, A100-80, H100, H200, L40, RTX 4090, V100',
+	],
 	examples: [
 		['plan sd21 --accelerator A100-80 --hosts 2 --batch 256', 'plans Stable Diffusion 2.1 for two hosts of eight accelerators'],
+		['plan emoji --devices 4', 'measures the layers of a preset on this machine, and plans it for four devices'],
 		[
 			'plan --profile p.json --cluster c.json --batch 256 --out plans/a',
 			'plans a job of your own; the folder gets plan, pictures and trace',

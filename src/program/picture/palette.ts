@@ -10,8 +10,10 @@ export interface Look {
 	/** `#rrggbb` of the box, and of text in it. */
 	readonly fill: string;
 	readonly ink: string;
-	/** In terminals, and in the legend there. Runs of an action show its micro-batch instead. */
+	/** In the legend of terminals; nothing for what does not show there. */
 	readonly symbol: string;
+	/** In rows of terminals: by micro-batch for runs of an action. */
+	readonly marks: string;
 }
 
 /** The looks of the spans of some timelines. */
@@ -32,9 +34,20 @@ const backboneFills: readonly Readonly<Record<'F' | 'B' | 'I' | 'W', string>>[] 
 const frozenFills = ['#f0a535', '#e4674f', '#d877b4', '#d3c02f', '#b07d4f', '#f2a091'];
 const frozenSymbols = ['#', '%', '&', '@', '$', '~'];
 const actionWords = { F: 'forward', B: 'backward', I: 'backward for inputs', W: 'backward for weights' } as const;
-const actionSymbols = { F: '0-9', B: 'a-z', I: 'a-z', W: 'A-Z' } as const;
+const digits = '0123456789';
+const letters = 'abcdefghijklmnopqrstuvwxyz';
+const raisedDigits = '⁰¹²³⁴⁵⁶⁷⁸⁹';
+/** Without q, which no plane of 16 bits has raised. */
+const raisedLetters = 'ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ';
+/** Micro-batches in terminals, from the start again at the end; backbones after the first are raised. */
+const actionSymbols: Readonly<Record<'F' | 'B' | 'I' | 'W', readonly [first: string, others: string]>> = {
+	F: [digits, raisedDigits],
+	B: [letters, raisedLetters],
+	I: [letters, raisedLetters],
+	W: [letters.toUpperCase(), letters.toUpperCase()],
+};
 
-const others: Readonly<Record<string, Omit<Look, 'key' | 'ink'>>> = {
+const others: Readonly<Record<string, Omit<Look, 'key' | 'ink' | 'marks'>>> = {
 	graph: { label: 'other graph', fill: '#9aa6b4', symbol: '*' },
 	allReduce: { label: 'sum of gradients', fill: '#66707d', symbol: '=' },
 	allGather: { label: 'collective', fill: '#66707d', symbol: '=' },
@@ -86,15 +99,17 @@ function makeLook(kind: string, index: number, backbones: readonly string[], com
 	if (kind === 'frozen') {
 		const name = components[index] || 'components';
 		const fill = frozenFills[index % frozenFills.length]!;
-		return { key, label: `frozen ${name}`, fill, ink: inkOn(fill), symbol: frozenSymbols[index % frozenSymbols.length]! };
+		const symbol = frozenSymbols[index % frozenSymbols.length]!;
+		return { key, label: `frozen ${name}`, fill, ink: inkOn(fill), symbol, marks: symbol };
 	}
 	if (kind === 'F' || kind === 'B' || kind === 'I' || kind === 'W') {
 		const name = backbones.length > 1 && backbones[index] ? `${backbones[index]} ` : '';
 		const fill = backboneFills[index % backboneFills.length]![kind];
-		return { key, label: name + actionWords[kind], fill, ink: inkOn(fill), symbol: actionSymbols[kind] };
+		const marks = actionSymbols[kind][index === 0 ? 0 : 1];
+		return { key, label: name + actionWords[kind], fill, ink: inkOn(fill), symbol: `${marks[0]}-${marks.at(-1)}`, marks };
 	}
 	const other = others[kind]!;
-	return { key, ...other, ink: inkOn(other.fill) };
+	return { key, ...other, ink: inkOn(other.fill), marks: other.symbol };
 }
 
 /** White where its contrast with `fill` is at least 3.6, otherwise black (relative luminance as in WCAG 2, section 1.4.3). */

@@ -57,7 +57,7 @@ function firstOfSeveral({ plan }: Answer): string[] {
 }
 
 /** `stage 1, layers 4-7` for each device's row. */
-export function stageLabel({ stages }: PipelineDevice, plan: Answer['plan']): string {
+function stageLabel({ stages }: PipelineDevice, plan: Answer['plan']): string {
 	const ranges = stages.map((i) => rangeText(plan.stages[i]!.layers));
 	return `${stages.length > 1 ? 'stages' : 'stage'} ${stages.join(' and ')}, layers ${ranges.join(' and ')}`;
 }

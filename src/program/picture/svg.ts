@@ -1,5 +1,6 @@
 /** @file Timelines as an SVG: a row per device, a box per span, transfers in a thin lane below, idle time hatched, a time axis and a legend. */
 import { formatMs } from '../../core/units.ts';
+import { besideLanes } from '../lanes.ts';
 import { busyShares, extentOf, type Interval, occupies, type Span, type Timeline } from '../timeline.ts';
 import type { DeviceId } from '../types.ts';
 import { ticksOf } from './axis.ts';
@@ -126,9 +127,11 @@ function drawPanel(
 		const boxes = busy
 			.filter(occupies)
 			.map((span) => drawSpan(span, palette, extent, layout, { y, height: boxHeight, texts: boxTexts(span, oneStage) }));
-		const lane = busy
-			.filter((span) => !occupies(span) && (span.kind === 'send' || span.beside))
-			.map((span) => drawSpan(span, palette, extent, layout, { y: y + boxHeight + 2, height: laneHeight, texts: [] }));
+		const { laneOf, lanes } = besideLanes(busy);
+		const tall = laneHeight / Math.max(1, lanes);
+		const lane = [...laneOf].map(([span, at]) =>
+			drawSpan(span, palette, extent, layout, { y: y + boxHeight + 2 + at * tall, height: tall, texts: [] }),
+		);
 		return { labels: rowLabels(texts[i]!, layout, y), plot: [idle, ...boxes, ...lane].join('\n') };
 	});
 	const labels = ticks.map((ms, i) => {
@@ -170,7 +173,7 @@ function drawSpan(span: Span, palette: Palette, extent: Interval, { left, right,
 			? ''
 			: `<text data-w="${escapeXml(texts.join('|'))}" x="${num(x + wide / 2)}" y="${y + 17}" text-anchor="middle" fill="${ink}">${escapeXml(texts.find((words) => fits(words, wide)) ?? '')}</text>`;
 	const [a, b] = [num(span.start - extent.start), num(span.end - extent.start)];
-	return `<g class="s" data-a="${a}" data-b="${b}"><title>${escapeXml(describeSpan(span, extent.start).join('\n'))}</title><rect x="${num(x)}" y="${y}" width="${num(wide - gap)}" height="${height}" rx="${wide > 6 ? 2 : 0}" fill="${fill}"/>${label}</g>`;
+	return `<g class="s" data-a="${a}" data-b="${b}"><title>${escapeXml(describeSpan(span, extent.start).join('\n'))}</title><rect x="${num(x)}" y="${num(y)}" width="${num(wide - gap)}" height="${num(height)}" rx="${wide > 6 ? Math.min(2, height / 2) : 0}" fill="${fill}"/>${label}</g>`;
 }
 
 /** The micro-batch alone where a device has one stage. */
