@@ -24,14 +24,16 @@ export interface MeasureOptions {
 	readonly repeats?: number;
 	/** Threads inside one operator. Default 1. */
 	readonly threads?: number;
+	/** Threads that measure the same graphs side by side, as devices of a run compute side by side: they share memory and clock. Default 1. */
+	readonly devices?: number;
 	/** Hears how many graphs of different structure are done, and how many there are. */
 	readonly onMeasured?: (done: number, total: number) => void;
 }
 
-/** Median time of each graph in ms on inputs of small random numbers and zero integers. */
+/** Median time of each graph in ms (the mean over `devices`) on inputs of small random numbers and zero integers. */
 export async function measureGraphs(
 	graphs: readonly Graph[],
-	{ repeats = 5, threads = 1, onMeasured }: MeasureOptions = {},
+	{ repeats = 5, threads = 1, devices = 1, onMeasured }: MeasureOptions = {},
 ): Promise<number[]> {
 	const keys = graphs.map(structureKey);
 	const distinct = [...new Set(keys)];
@@ -44,10 +46,19 @@ export async function measureGraphs(
 			return { model: modelOf(graph), inputTypes: graph.inputs.map((n) => valueNamed(graph, n)) };
 		}),
 	};
+	const results = await Promise.all(
+		Array.from({ length: devices }, (_, d) => measureInThread(setup, d === 0 ? (done) => onMeasured?.(done, distinct.length) : () => {})),
+	);
+	const ms = distinct.map((_, i) => results.reduce((sum, times) => sum + times[i]!, 0) / devices);
+	return keys.map((key) => ms[distinct.indexOf(key)]!);
+}
+
+/** Times of the set-up's graphs, by a thread of their own. */
+async function measureInThread(setup: MeasureSetup, onMeasured: (done: number) => void): Promise<readonly number[]> {
 	const worker = new Worker(workerEntry(import.meta.url, './measure-worker.js'), { workerData: setup, execArgv: [], name: 'measure' });
 	const result = await new Promise<Exclude<MeasureResult, { readonly measured: number }>>((resolve, reject) => {
 		worker.on('message', (message: MeasureResult) => {
-			if ('measured' in message) onMeasured?.(message.measured, distinct.length);
+			if ('measured' in message) onMeasured(message.measured);
 			else resolve(message);
 		});
 		worker.once('error', reject);
@@ -56,7 +67,7 @@ export async function measureGraphs(
 		);
 	});
 	if ('error' in result) throw new DiffusionPipeError('engine', result.error, { place: 'profile' });
-	return keys.map((key) => result.ms[distinct.indexOf(key)]!);
+	return result.ms;
 }
 
 /** A text that is equal for graphs that differ only in names (constants are told apart by type and shape). */

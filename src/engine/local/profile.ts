@@ -19,6 +19,8 @@ export interface MeasuredProfileOptions {
 	readonly batchSizes?: readonly number[];
 	/** Threads inside one operator, as a device of the run to be planned has. Default 1. */
 	readonly threads?: number;
+	/** Devices that compute side by side in the run, so that they are measured side by side. Default 1. */
+	readonly devices?: number;
 	/** Runs of each graph after one to warm up; the median counts. Default 5. */
 	readonly repeats?: number;
 	/** What the backward computes again. Default `views`. */
@@ -167,8 +169,8 @@ function liveBytes(trace: ChainTrace, cut: number): number {
 }
 
 async function measure(what: string, graphs: readonly Graph[], options: MeasuredProfileOptions): Promise<Map<Graph, number>> {
-	const { threads = 1, repeats = 5, onProgress } = options;
-	const times = await measureGraphs(graphs, { threads, repeats, onMeasured: (done, total) => onProgress?.(what, done, total) });
+	const { threads = 1, repeats = 5, devices = 1, onProgress } = options;
+	const times = await measureGraphs(graphs, { threads, repeats, devices, onMeasured: (done, total) => onProgress?.(what, done, total) });
 	return new Map(graphs.map((graph, i) => [graph, times[i]!]));
 }
 

@@ -1,4 +1,5 @@
 /** @file Plans a filled run on this machine: measures every layer, searches cuts and filling, lowers both into one program per device. */
+import { availableParallelism } from 'node:os';
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { measureProfile } from '../../engine/local/profile.ts';
 import { type Chain, traceChain } from '../../nn/chain.ts';
@@ -89,6 +90,7 @@ export function measureRun(
 	average: boolean,
 	onProgress?: (what: string, done: number, total: number) => void,
 ): Promise<Profile> {
+	const { parallel: p } = config;
 	return measureProfile(
 		{
 			name: chain.name,
@@ -101,8 +103,10 @@ export function measureRun(
 		},
 		{
 			batchSizes: profiledSizes(config),
-			threads: config.parallel.threads_per_device,
-			repeats: 3,
+			threads: p.threads_per_device,
+			// No more than the machine runs side by side: more devices take turns.
+			devices: Math.min(p.pipeline_stages * p.data_parallel, availableParallelism()),
+			repeats: 5,
 			average,
 			...(onProgress ? { onProgress } : {}),
 		},
