@@ -1,4 +1,5 @@
 /** @file The division of a job for any shape: exact for one backbone on a linear pipeline, by local search from a balanced one elsewhere. */
+import { DiffusionPipeError } from '../../core/errors.ts';
 import { partitionChain } from '../partition/chain.ts';
 import { refineCuts } from '../partition/refine.ts';
 import { simulatePipeline } from '../pipeline/simulate.ts';
@@ -59,7 +60,12 @@ function divideByRefining(job: Job, shape: Shape, options: DivideOptions, given:
 	const limit = job.cluster.memoryBytes - options.reservedBytes;
 	const counts = new Array<number>(shape.ranks).fill(replicas);
 	const evaluate = (bounds: Assignment['bounds']): Tried => {
-		const timeline = simulatePipeline(pipelineOf(job, shape, { bounds, replicas: counts }));
+		const timeline = simulatedOrNothing(job, shape, { bounds, replicas: counts });
+		if (!timeline)
+			return {
+				timeline: { endMs: Number.POSITIVE_INFINITY, spans: [], transfers: [], peakBytes: [] },
+				excessBytes: Number.POSITIVE_INFINITY,
+			};
 		return { timeline, excessBytes: Math.max(0, ...timeline.peakBytes.map((bytes) => bytes - limit)) };
 	};
 	const better = (a: Tried, b: Tried) =>
@@ -77,6 +83,16 @@ function divideByRefining(job: Job, shape: Shape, options: DivideOptions, given:
 		lowerBoundMs: meanRankMs(value.timeline),
 		proven: false,
 	};
+}
+
+/** Undefined where the schedule cannot be made: one micro-batch is more than a rank can save. */
+function simulatedOrNothing(job: Job, shape: Shape, assignment: Assignment): PipelineTimeline | undefined {
+	try {
+		return simulatePipeline(pipelineOf(job, shape, assignment));
+	} catch (error) {
+		if (error instanceof DiffusionPipeError && error.kind === 'input') return undefined;
+		throw error;
+	}
 }
 
 function balancedBounds(job: Job, shape: Shape, replicas: number): Assignment['bounds'] {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { searchPlan } from '../../../src/plan/search/index.ts';
+import { sampleCluster, sampleProfile } from '../../helpers/profiles.ts';
 import { bruteForceMs, linearJob, profileOf } from './cases.ts';
 
 test('without filling, the plan of one backbone equals brute force over all cuts and replica counts', () => {
@@ -24,4 +25,9 @@ test('without filling, the plan of one backbone equals brute force over all cuts
 		}),
 		{ numRuns: 300 },
 	);
+});
+
+test('a schedule that cannot save a micro-batch in a small memory is passed over', () => {
+	const { plan } = searchPlan(sampleProfile(), { ...sampleCluster, memoryBytes: 2.5e9 }, 32, {});
+	expect(Math.max(...plan.peakBytes)).toBeLessThanOrEqual(2.5e9);
 });
