@@ -1,4 +1,4 @@
-/** @file Reverse-mode differentiation as a graph pass, and the split of the result into forward, backward-input and backward-weight graphs. */
+/** @file Reverse-mode differentiation as a graph pass, and the split of the result into forward and backward graphs. */
 import { DiffusionPipeError } from '../core/errors.ts';
 import { createBuilder, type GraphBuilder } from './builder.ts';
 import { checkGraph } from './check.ts';
@@ -96,19 +96,14 @@ export interface DifferentiateOptions {
 	readonly resident?: readonly ValueName[];
 }
 
-/** The three graphs of a stage, and what passes between them. Gradients are outputs named `grad.<value>`. */
+/** The graphs of a stage, and what passes between them. Gradients are outputs named `grad.<value>`. */
 export interface Differentiated {
 	/** The given outputs, then the saved values that are not inputs. */
 	readonly forward: Graph;
 	/** Inputs and inner values the backward graphs read, beside resident parameters. */
 	readonly saved: readonly ValueName[];
-	/** Both gradients in one graph: for schedules that do not part B from W. */
+	/** Gradients of `inputs`, then of `weights`, without the unreached. `splitBackward` parts them. */
 	readonly backward: Graph;
-	/** Gradients of `inputs`, then what W still needs. */
-	readonly backwardInput: Graph;
-	/** Values made by B that W reads. */
-	readonly handed: readonly ValueName[];
-	readonly backwardWeight: Graph;
 	/** Wanted gradients that no path reaches: zero. */
 	readonly unreached: readonly ValueName[];
 }
@@ -121,7 +116,7 @@ export function gradName(name: string): ValueName {
 /** Forms of gradients that need more than one operator to be seen, and change what is worth saving. */
 const leanGradients = { 'softmax gradients': leanSoftmaxGradients, 'silu gradients': leanSiluGradients };
 
-/** Forward, backward-input and backward-weight graphs of `graph`, with an explicit, minimal set of saved values. */
+/** Forward and backward graphs of `graph`, with an explicit, minimal set of saved values. */
 export function differentiate(graph: Graph, options: DifferentiateOptions): Differentiated {
 	const { outputs, losses = [], inputs, weights, recompute = 'views', resident = [] } = options;
 	const g = createBuilder(`${graph.name}.joint`, graph);
@@ -168,30 +163,10 @@ export function differentiate(graph: Graph, options: DifferentiateOptions): Diff
 		{ keepInputs: true },
 	);
 	const backward = extract(renamed, `${graph.name}.backward`, given, all);
-	const onlyInputs = extract(renamed, `${graph.name}.backwardInput`, given, inputGrads);
-	const made = new Set(onlyInputs.nodes.flatMap((n) => n.outputs));
-	const weightsAlone = extract(renamed, 'w', given, weightGrads);
-	const handed = [
-		...new Set(
-			weightsAlone.nodes
-				.filter((n) => !n.outputs.some((o) => made.has(o)))
-				.flatMap((n) => n.inputs.filter((i): i is ValueName => i !== '' && made.has(i))),
-		),
-	];
-	const direct = weightGrads.filter((n) => made.has(n));
-	const handedAll = [...new Set([...handed, ...direct])];
-	const backwardInput = extract(renamed, `${graph.name}.backwardInput`, given, [
-		...inputGrads,
-		...handedAll.filter((n) => !inputGrads.includes(n)),
-	]);
-	const backwardWeight = extract(renamed, `${graph.name}.backwardWeight`, [...given, ...handedAll], weightGrads);
 	return {
 		forward: checkGraph(forward, 'forward extraction'),
 		saved,
 		backward: checkGraph(backward, 'backward extraction'),
-		backwardInput: checkGraph(backwardInput, 'backward-input extraction'),
-		handed: handedAll,
-		backwardWeight: checkGraph(backwardWeight, 'backward-weight extraction'),
 		unreached,
 	};
 }

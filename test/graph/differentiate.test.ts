@@ -7,6 +7,7 @@ import { type Differentiated, differentiate, gradients, gradName } from '../../s
 import { evaluateGraph } from '../../src/graph/evaluate.ts';
 import { simplify } from '../../src/graph/passes/index.ts';
 import type { Recompute } from '../../src/graph/saved.ts';
+import { type SplitBackward, splitBackward } from '../../src/graph/split-backward.ts';
 import type { Graph, ValueName } from '../../src/graph/types.ts';
 import { ditChain, readDiTConfig } from '../../src/models/dit.ts';
 import { stageGraph, traceChain } from '../../src/nn/chain.ts';
@@ -33,6 +34,16 @@ function direct(graph: Graph, outputs: readonly ValueName[], wanted: readonly Va
 	return new Map(wanted.flatMap((name, i) => (found[i] ? [[gradName(name), results.get(found[i].name)!] as const] : [])));
 }
 
+/** The backward graph in two. */
+function parts({ backward }: Pick<Differentiated, 'backward'>, weights: readonly ValueName[]): SplitBackward {
+	const grads = new Set(weights.map((name) => gradName(name)));
+	return splitBackward(
+		backward,
+		backward.outputs.filter((name) => grads.has(name)),
+		weights,
+	);
+}
+
 /** Runs forward, then each backward graph with only what it may read: what is saved, weights, output gradients, what B hands on. */
 function staged(d: Differentiated, weights: readonly ValueName[], feeds: Env, grads: Env) {
 	const made = evaluateGraph(d.forward, feeds);
@@ -40,9 +51,10 @@ function staged(d: Differentiated, weights: readonly ValueName[], feeds: Env, gr
 	for (const w of weights) kept.set(w, feeds.get(w)!);
 	const given: Env = new Map([...kept, ...grads]);
 	const backward = evaluateGraph(d.backward, given);
-	const input = evaluateGraph(d.backwardInput, given);
-	const handed: Env = new Map(d.handed.map((name) => [name, input.get(name)!]));
-	const weight = evaluateGraph(d.backwardWeight, new Map([...given, ...handed]));
+	const split = parts(d, weights);
+	const input = evaluateGraph(split.input, given);
+	const handed: Env = new Map(split.handed.map((name) => [name, input.get(name)!]));
+	const weight = evaluateGraph(split.weight, new Map([...given, ...handed]));
 	return { made, backward, parted: new Map([...input, ...weight]) };
 }
 
@@ -122,17 +134,27 @@ describe('a DiT block', () => {
 	it('says all that it saves', () => {
 		for (const d of [views, cheap]) {
 			const known = new Set<ValueName>([...d.saved, ...weights, ...graph.outputs.map(gradName)]);
-			for (const b of [d.backward, d.backwardInput]) expect(b.inputs.filter((name) => !known.has(name))).toEqual([]);
-			expect(d.backwardWeight.inputs.filter((name) => !known.has(name) && !d.handed.includes(name))).toEqual([]);
+			const { input, handed, weight } = parts(d, weights);
+			for (const b of [d.backward, input]) expect(b.inputs.filter((name) => !known.has(name))).toEqual([]);
+			expect(weight.inputs.filter((name) => !known.has(name) && !handed.includes(name))).toEqual([]);
 			expect(d.saved.filter((name) => weights.includes(name))).toEqual([]);
 			const outputs = new Set(d.forward.outputs);
 			expect(d.saved.filter((name) => !graph.inputs.includes(name) && !outputs.has(name))).toEqual([]);
 		}
 	});
 
+	it('parts the backward of a first stage, which gives no gradient back, too', () => {
+		const products = (g: Graph) => g.nodes.filter((n) => n.op === 'MatMul' || n.op === 'Gemm').length;
+		const first = differentiate(graph, { outputs: graph.outputs, inputs: [], weights });
+		const { input, weight } = parts(first, weights);
+		expect(products(input) + products(weight)).toBe(products(first.backward));
+		expect(products(input)).toBeGreaterThan(products(weight) / 2);
+	});
+
 	it('does heavy work once: products of B and W together are those of the whole backward', () => {
 		const products = (g: Graph) => g.nodes.filter((n) => n.op === 'MatMul' || n.op === 'Gemm').length;
-		expect(products(views.backwardInput) + products(views.backwardWeight)).toBe(products(views.backward));
+		const { input, weight } = parts(views, weights);
+		expect(products(input) + products(weight)).toBe(products(views.backward));
 		// One for each operand of the forward's, but none for the sinusoid of the timestep, which nothing trains.
 		expect(products(views.backward)).toBe(2 * products(views.forward) - 1);
 	});
