@@ -69,6 +69,8 @@ export function createProgress({ output, isTTY, style, now, intervalMs = 10_000 
 					return;
 				case 'resumed':
 					return line(`resumed at step ${event.step} from ${event.path}`);
+				case 'eval':
+					return line(`held-out loss at step ${event.step}: ${formatNumber(event.loss)} (${plural(event.samples, 'example')})`);
 				case 'sample':
 					return line(`pictures of step ${event.step}: ${event.path}`);
 				case 'checkpoint':

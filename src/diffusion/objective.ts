@@ -35,6 +35,22 @@ export const objectiveInputs = (sample: ChainInput): Readonly<Record<string, Cha
  * A model that also predicts variances (twice the channels) is trained on the first half.
  */
 export function trainingChain(model: Chain, options: ObjectiveOptions): Chain {
+	return objectiveChain(model, options, 'loss', options.globalBatch, (g, loss_B) => g.reduceSum(loss_B, [0], true));
+}
+
+/** Like `trainingChain`, but output `sample_loss` [batch] is the weighted error of each sample by itself: what held-out samples are measured with. */
+export function evaluationChain(model: Chain, options: Omit<ObjectiveOptions, 'globalBatch'>): Chain {
+	return objectiveChain(model, options, 'sample_loss', 1, (_, loss_B) => loss_B);
+}
+
+/** `finish` makes the output from each sample's loss over `samples`. */
+function objectiveChain(
+	model: Chain,
+	options: Omit<ObjectiveOptions, 'globalBatch'>,
+	result: string,
+	samples: number,
+	finish: (g: GraphBuilder, loss_B: Value) => Value,
+): Chain {
 	const sample = model.inputs[options.sample]!;
 	const { [options.sample]: _, ...others } = model.inputs;
 	const noising: Layer = {
@@ -56,15 +72,15 @@ export function trainingChain(model: Chain, options: ObjectiveOptions): Chain {
 			const elements = sizeOf(sample.shape);
 			const error = g.reshape(g.sub(prediction, target), [batch, elements]);
 			const perSample = g.reduceSumSquare(error, [1], false);
-			const weight = g.mul(live.get('loss_weight'), 1 / (elements * options.globalBatch));
-			live.set('loss', g.reduceSum(g.mul(perSample, weight), [0], true));
+			const weight = g.mul(live.get('loss_weight'), 1 / (elements * samples));
+			live.set(result, finish(g, g.mul(perSample, weight)));
 		},
 	};
 	return {
 		name: model.name,
 		inputs: { ...objectiveInputs(sample), ...others },
 		layers: [noising, ...model.layers, loss],
-		outputs: ['loss'],
+		outputs: [result],
 	};
 }
 

@@ -3,6 +3,7 @@
  * computed.
  */
 import type { RandomStream } from '../core/random.ts';
+import { normalCdf } from '../graph/ops/erf.ts';
 
 /**
  * The density of noise levels that flow matching trains on (Esser et al., arXiv 2403.03206, section 3.1), before shifting. Sigma is the share
@@ -41,15 +42,47 @@ export function shiftSigma(sigma: number, shift: number): number {
 	return (shift * sigma) / (1 + (shift - 1) * sigma);
 }
 
+/**
+ * The noise share that a share `quantile` of those that `drawSigmas` draws lie below: sigma at fixed quantiles, to measure a loss at always the same
+ * noise levels. Exact for densities whose sigma is monotone in the number drawn: all but `mode` with scales beyond [-1, 2 / (pi - 2)].
+ */
+export function sigmaAtQuantile(
+	quantile: number,
+	{ density, shift = 1 }: { readonly density: SigmaDensity; readonly shift?: number },
+): number {
+	const { kind } = density;
+	if (kind === 'logit_normal') return shiftSigma(logitNormal(density, normalQuantile(quantile)), shift);
+	return shiftSigma(kind === 'mode' ? modeSigma(density, 1 - quantile) : quantile, shift);
+}
+
+/** The x with Phi(x) = p, by bisection; p beyond 1e-15 from 0 and 1 is not told apart. */
+function normalQuantile(p: number): number {
+	let [low, high] = [-8, 8];
+	for (let i = 0; i < 60; i++) {
+		const middle = (low + high) / 2;
+		if (normalCdf(middle) < p) low = middle;
+		else high = middle;
+	}
+	return (low + high) / 2;
+}
+
+type DensityOf<K> = Extract<SigmaDensity, { readonly kind: K }>;
+
+function logitNormal({ logitMean, logitStd }: DensityOf<'logit_normal'>, normal: number): number {
+	return 1 / (1 + Math.exp(-(logitMean + logitStd * normal)));
+}
+
+function modeSigma({ modeScale }: DensityOf<'mode'>, u: number): number {
+	return 1 - u - modeScale * (Math.cos((Math.PI * u) / 2) ** 2 - 1 + u);
+}
+
 function drawSigma(stream: RandomStream, step: number, sample: number, density: SigmaDensity): number {
 	switch (density.kind) {
 		case 'uniform':
 			return 1 - stream.uniform(step, sample);
 		case 'logit_normal':
-			return 1 / (1 + Math.exp(-(density.logitMean + density.logitStd * stream.normal(step, sample))));
-		case 'mode': {
-			const u = stream.uniform(step, sample);
-			return 1 - u - density.modeScale * (Math.cos((Math.PI * u) / 2) ** 2 - 1 + u);
-		}
+			return logitNormal(density, stream.normal(step, sample));
+		case 'mode':
+			return modeSigma(density, stream.uniform(step, sample));
 	}
 }

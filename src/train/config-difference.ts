@@ -1,7 +1,11 @@
 /** @file Which differences between two configs would change what a resumed run learns. */
 
 /** Keys that say where and how fast, not what: free to differ between a checkpoint and the run resumed from it. */
-const free = ['output_dir', 'parallel', 'checkpoint', 'sample', 'log', 'train.max_steps', 'train.gradient_accumulation_steps'];
+const free = [
+	...['output_dir', 'parallel', 'checkpoint', 'sample', 'log', 'frozen.cache'],
+	...['train.max_steps', 'train.gradient_accumulation_steps'],
+	...['eval.before_first_step', 'eval.quantiles', 'eval.ema', 'eval.batch_size'],
+];
 
 /** Readable differences `key: old -> new` in what matters to the result. */
 export function configDifferences(old: unknown, now: unknown, path = ''): string[] {

@@ -46,6 +46,25 @@ const frozen = v.strictObject({
 	cache: v.optional(v.picklist(['inline', 'fill']), 'inline'),
 });
 
+/** `[eval]`: the loss on examples that are not trained on, at fixed noise levels and with fixed noise. */
+const evaluation = v.strictObject({
+	/** 0: never, and no example is set aside. */
+	every_steps: v.optional(wholeNumber, 0),
+	/** Measures the weights a run starts with, too. */
+	before_first_step: v.optional(v.boolean(), true),
+	/** Examples set aside by their names: below 1 their share, from 1 on their number. `split`: those that the data set itself holds out. */
+	holdout: v.optional(v.union([positive, v.literal('split')]), 0.1),
+	/** Shares of the noise levels trained on that lie below those measured. */
+	quantiles: v.optional(
+		v.pipe(v.array(v.pipe(v.number(), v.gtValue(0), v.ltValue(1))), v.nonEmpty()),
+		[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9],
+	),
+	/** Measures the moving average of the weights in place of the weights. */
+	ema: v.optional(v.boolean(), false),
+	/** Samples computed at once on a device. */
+	batch_size: v.optional(count, 8),
+});
+
 /** `[lora]`: trains low-rank matrices beside a model's own weights, which stay as they are; needs `model.pretrained`. */
 const lora = v.strictObject({
 	/** Rank of the matrices; 0: none, the whole model is trained. */
@@ -142,7 +161,20 @@ const log = v.strictObject({
 	trace_every_steps: v.optional(wholeNumber, 0),
 });
 
-const tables = { objective, vae, text_encoder, frozen, lora, train, optimizer, parallel, checkpoint, sample, log } as const;
+const tables = {
+	objective,
+	vae,
+	text_encoder,
+	frozen,
+	lora,
+	eval: evaluation,
+	train,
+	optimizer,
+	parallel,
+	checkpoint,
+	sample,
+	log,
+} as const;
 
 type Tables = { readonly [K in keyof typeof tables]: v.InferOutput<(typeof tables)[K]> };
 
@@ -202,6 +234,7 @@ export function readTrainConfig(raw: unknown): TrainConfig {
 	) as unknown as Tables;
 	const config: TrainConfig = { ...top, model: typed('model'), scheduler: typed('scheduler'), data: typed('data'), ...parsed };
 	checkBatch(config);
+	checkEvaluation(config);
 	return config;
 }
 
@@ -218,6 +251,19 @@ export function readSessionConfig(raw: {
 	};
 	checkBatch(config);
 	return config;
+}
+
+/** What cannot be measured is refused before anything is trained. */
+function checkEvaluation({ eval: e, train: t }: Pick<TrainConfig, 'eval' | 'train'>): void {
+	if (typeof e.holdout === 'number' && e.holdout > 1 && !Number.isInteger(e.holdout)) {
+		throw new DiffusionPipeError('config', 'has a wrong value', {
+			place: 'eval.holdout',
+			expected: 'a share below 1, a whole number, or "split"',
+			found: String(e.holdout),
+		});
+	}
+	if (e.every_steps > 0 && e.ema && t.ema_decay === 0)
+		throw new DiffusionPipeError('config', 'there is no moving average', { place: 'eval.ema', expected: 'train.ema_decay above 0' });
 }
 
 /** The batch must part evenly over replicas and micro-batches. */

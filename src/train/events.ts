@@ -23,6 +23,16 @@ export type TrainEvent =
 			readonly imagesPerSecond: number;
 			readonly secondsLeft: number;
 	  }
+	/** The loss on held-out examples. */
+	| {
+			readonly kind: 'eval';
+			readonly step: number;
+			/** Mean over the quantiles. */
+			readonly loss: number;
+			readonly quantiles: readonly { readonly quantile: number; readonly loss: number }[];
+			readonly samples: number;
+			readonly ms: number;
+	  }
 	| { readonly kind: 'sample'; readonly step: number; readonly path: string }
 	| { readonly kind: 'checkpoint'; readonly step: number; readonly path: string }
 	/** A data file that could not be used. */

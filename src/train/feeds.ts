@@ -46,69 +46,48 @@ export function sharedBuffers(turns: number): (key: string, step: number, bytes:
 	};
 }
 
-/**
- * Feeds for the chain that `trainingChain` makes. Sample i of step s gets the same noise, timestep and label whatever the devices.
- * Inputs that are `given` by frozen parts on the devices are left out. Throws a config error when the data does not fit the model.
- */
-export function feedMaker(
-	config: TrainConfig,
+/** What the numbers of a batch are made of, one of each per sample. */
+export interface BatchData {
+	readonly count: number;
+	/** [count, ...sample shape]; absent where something on the devices gives the samples. */
+	readonly samples: Float32Array | undefined;
+	/** Fills the batch's noise. */
+	readonly noise: (out: Float32Array) => void;
+	/** On the schedule's scale, which need not be whole. */
+	readonly timesteps: ArrayLike<number>;
+	/** Class of sample i; below 0: none. */
+	readonly label: (i: number) => number;
+	readonly conditioning: Readonly<Record<string, Float32Array>>;
+}
+
+/** Lays a batch out as feeds, in memory that `memory` gives by name. */
+export type FeedAssembler = (data: BatchData, memory: (key: string, bytes: number) => SharedArrayBuffer) => Record<string, Tensor>;
+
+/** Feeds for the chains of `diffusion/objective.ts`. Inputs that are `given` on the devices are left out. */
+export function feedAssembler(
+	{ objective }: Pick<TrainConfig, 'objective'>,
 	denoiser: Denoiser,
-	{ process, predictionType, shift }: Process,
+	{ process, predictionType }: Process,
 	given: ReadonlySet<string> = new Set(),
-): FeedMaker {
-	const { seed, objective } = config;
-	const memory = sharedBuffers(3);
-	const streams = {
-		noise: randomStream(seed, 'train.noise'),
-		offset: randomStream(seed, 'train.noise_offset'),
-		timestep: randomStream(seed, 'train.timestep'),
-		label: randomStream(seed, 'train.label_dropout'),
-	};
+): FeedAssembler {
 	const sampleShape = denoiser.chain.inputs[denoiser.sample]!.shape;
-	const elements = sizeOf(sampleShape);
-	const plane = sizeOf(sampleShape.slice(1));
 	const weighting: LossWeighting =
 		objective.loss_weighting === 'min_snr' ? { kind: 'min_snr', gamma: objective.snr_gamma } : { kind: objective.loss_weighting };
-	const density: SigmaDensity =
-		objective.weighting_scheme === 'logit_normal'
-			? { kind: 'logit_normal', logitMean: objective.logit_mean, logitStd: objective.logit_std }
-			: objective.weighting_scheme === 'mode'
-				? { kind: 'mode', modeScale: objective.mode_scale }
-				: { kind: 'uniform' };
-	const timesteps = (step: number, count: number): ArrayLike<number> => {
-		if (predictionType !== 'flow_prediction') return uniformTimesteps(streams.timestep, step, count, { high: process.numTrainTimesteps });
-		return drawSigmas(streams.timestep, step, count, { density, shift }).map((sigma) => sigma * process.numTrainTimesteps);
-	};
-	return ({ step, samples, labels, conditioning }) => {
-		const count = samples ? samples.length / elements : labels.length;
-		if (samples && !Number.isInteger(count)) {
-			throw new DiffusionPipeError('config', 'images do not fit the model', {
-				place: 'data',
-				expected: `[${sampleShape.join(', ')}] per image`,
-				found: `${samples.length} values in a batch`,
-			});
-		}
+	return ({ count, samples, noise: fillNoise, timesteps, label, conditioning }, memory) => {
 		const floats = (key: string, shape: readonly number[]): Tensor<'float32'> => ({
 			dtype: 'float32',
 			shape,
-			data: new Float32Array(memory(key, step, sizeOf(shape) * 4), 0, sizeOf(shape)),
+			data: new Float32Array(memory(key, sizeOf(shape) * 4), 0, sizeOf(shape)),
 		});
 		const x0 = samples && floats('x0', [count, ...sampleShape]);
 		x0?.data.set(samples!);
 		const noise = floats('noise', [count, ...sampleShape]);
-		streams.noise.normals(noise.data, step);
-		if (objective.noise_offset > 0) {
-			for (let p = 0; p < noise.data.length / plane; p++) {
-				const shiftBy = objective.noise_offset * streams.offset.normal(step, p);
-				for (let i = p * plane; i < (p + 1) * plane; i++) noise.data[i]! += shiftBy;
-			}
-		}
-		const drawn = timesteps(step, count);
+		fillNoise(noise.data);
 		const vector = (key: string) => floats(key, [count]);
 		const [timestep, signal, spread] = [vector('timestep'), vector('signal'), vector('spread')];
 		const [targetX0, targetNoise, weight] = [vector('target_x0'), vector('target_noise'), vector('loss_weight')];
 		for (let i = 0; i < count; i++) {
-			const t = drawn[i]!;
+			const t = timesteps[i]!;
 			const level = process.level(t);
 			const target = targetMix(predictionType, level);
 			timestep.data[i] = t * denoiser.timestepScale;
@@ -149,14 +128,63 @@ export function feedMaker(
 		}
 		if (denoiser.labels) {
 			const { input, none } = denoiser.labels;
-			const data = new BigInt64Array(memory('labels', step, count * 8), 0, count);
-			for (let i = 0; i < count; i++) {
-				const dropped = streams.label.uniform(step, i) < objective.label_dropout;
-				const label = labels[i]!;
-				data[i] = BigInt(dropped || label < 0 ? none : label);
-			}
+			const data = new BigInt64Array(memory('labels', count * 8), 0, count);
+			for (let i = 0; i < count; i++) data[i] = BigInt(label(i) < 0 ? none : label(i));
 			feeds[input] = { dtype: 'int64', shape: [count], data };
 		}
 		return feeds;
+	};
+}
+
+/** The density of noise levels that flows are trained on. */
+export function sigmaDensity({ objective }: Pick<TrainConfig, 'objective'>): SigmaDensity {
+	if (objective.weighting_scheme === 'logit_normal')
+		return { kind: 'logit_normal', logitMean: objective.logit_mean, logitStd: objective.logit_std };
+	return objective.weighting_scheme === 'mode' ? { kind: 'mode', modeScale: objective.mode_scale } : { kind: 'uniform' };
+}
+
+/**
+ * Feeds for the chain that `trainingChain` makes. Sample i of step s gets the same noise, timestep and label whatever the devices.
+ * Inputs that are `given` by frozen parts on the devices are left out. Throws a config error when the data does not fit the model.
+ */
+export function feedMaker(config: TrainConfig, denoiser: Denoiser, process: Process, given?: ReadonlySet<string>): FeedMaker {
+	const { seed, objective } = config;
+	const memory = sharedBuffers(3);
+	const assemble = feedAssembler(config, denoiser, process, given);
+	const streams = {
+		noise: randomStream(seed, 'train.noise'),
+		offset: randomStream(seed, 'train.noise_offset'),
+		timestep: randomStream(seed, 'train.timestep'),
+		label: randomStream(seed, 'train.label_dropout'),
+	};
+	const sampleShape = denoiser.chain.inputs[denoiser.sample]!.shape;
+	const elements = sizeOf(sampleShape);
+	const plane = sizeOf(sampleShape.slice(1));
+	const density = sigmaDensity(config);
+	const { numTrainTimesteps } = process.process;
+	const timesteps = (step: number, count: number): ArrayLike<number> => {
+		if (process.predictionType !== 'flow_prediction') return uniformTimesteps(streams.timestep, step, count, { high: numTrainTimesteps });
+		return drawSigmas(streams.timestep, step, count, { density, shift: process.shift }).map((sigma) => sigma * numTrainTimesteps);
+	};
+	return ({ step, samples, labels, conditioning }) => {
+		const count = samples ? samples.length / elements : labels.length;
+		if (samples && !Number.isInteger(count)) {
+			throw new DiffusionPipeError('config', 'images do not fit the model', {
+				place: 'data',
+				expected: `[${sampleShape.join(', ')}] per image`,
+				found: `${samples.length} values in a batch`,
+			});
+		}
+		const noise = (out: Float32Array) => {
+			streams.noise.normals(out, step);
+			if (objective.noise_offset === 0) return;
+			for (let p = 0; p < out.length / plane; p++) {
+				const shiftBy = objective.noise_offset * streams.offset.normal(step, p);
+				for (let i = p * plane; i < (p + 1) * plane; i++) out[i]! += shiftBy;
+			}
+		};
+		const label = (i: number) => (streams.label.uniform(step, i) < objective.label_dropout ? -1 : labels[i]!);
+		const data = { count, samples, noise, timesteps: timesteps(step, count), label, conditioning };
+		return assemble(data, (key, bytes) => memory(key, step, bytes));
 	};
 }

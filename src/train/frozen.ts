@@ -39,9 +39,9 @@ export interface FrozenVae {
 	readonly latents: readonly [number, number, number];
 	/**
 	 * Latents of a step's pictures: one draw from the posterior each, a function of (seed, step, picture), scaled for the denoiser. Pictures of the
-	 * same key are the same, and encoded once.
+	 * same key are the same, and encoded once. Without a step, the posteriors' means.
 	 */
-	encode(pictures: Float32Array, keys: readonly string[], step: number): Promise<Float32Array>;
+	encode(pictures: Float32Array, keys: readonly string[], step: number | undefined): Promise<Float32Array>;
 	/** Pictures of latents. */
 	decode(latents: Float32Array): Promise<Float32Array>;
 	close(): Promise<void>;
@@ -144,7 +144,8 @@ export async function openFrozenVae(
 				// Means of a picture, then standard deviations.
 				return joinedRows(mean!.data as Float32Array, deviations, places.length);
 			});
-			const out = stream.normals(new Float32Array(keys.length * size), step);
+			const out = new Float32Array(keys.length * size);
+			if (step !== undefined) stream.normals(out, step);
 			rows.forEach((row, p) => {
 				for (let k = 0; k < size; k++) out[p * size + k] = (row[k]! + row[size + k]! * out[p * size + k]! - shift) * scale;
 			});

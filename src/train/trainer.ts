@@ -26,11 +26,13 @@ import type { TrainConfig } from './config.ts';
 import { configDifferences } from './config-difference.ts';
 import type { DataOptions } from './data/index.ts';
 import { type Loader, openLoader } from './data/loader.ts';
+import { type Evaluation, openEvaluation } from './evaluation.ts';
 import type { TrainEvent, TrainResult } from './events.ts';
 import { feedMaker } from './feeds.ts';
 import { openFilledRun } from './filled/open.ts';
 import type { FilledSession } from './filled/session.ts';
 import { closeFrozenParts, type FrozenParts, openFrozenParts, type StepFeeds, stepFeeds } from './frozen-parts.ts';
+import { holdoutOf, loadHeldOut } from './held-out.ts';
 import { openTrainedModel, readBase, type TrainedModel } from './model.ts';
 import type { PlacedParameter } from './parameters.ts';
 import { deviceCount } from './plan.ts';
@@ -91,6 +93,7 @@ interface Run {
 	/** In a filled run, those of its frozen parts. */
 	readonly ahead: StepFeeds['ahead'];
 	readonly drawer: SampleDrawer | undefined;
+	readonly evaluation: Evaluation | undefined;
 	readonly firstStep: number;
 	readonly average: number | undefined;
 }
@@ -119,12 +122,14 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		seed: config.seed,
 		batchSize: config.train.batch_size,
 		flip: config.train.flip,
+		...holdoutOf(config, 'train'),
 		onBroken: (name, reason) => say({ kind: 'skipped', name, reason }),
 	});
 	let session: TrainingSession | FilledSession | undefined;
 	let frozen: FrozenParts = { vae: undefined, text: undefined };
 	let drawer: SampleDrawer | undefined;
 	let model: TrainedModel | undefined;
+	let evaluation: Evaluation | undefined;
 	try {
 		model = await openTrainedModel(config);
 		const { className, base } = model;
@@ -161,6 +166,12 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			say({ kind: 'note', text: `reading ${base.folder}` });
 			await readBase(parameters, base, { lora: lora !== undefined, average });
 		}
+		if (config.eval.every_steps > 0) {
+			const examples = await loadHeldOut(config, denoiser, frozen);
+			const role = config.eval.ema ? { moment: average! } : 'parameter';
+			const noising = { process, predictionType, shift };
+			evaluation = openEvaluation({ config, denoiser, process: noising, parameters, cuts: plan.cuts, examples, role });
+		}
 		drawer = config.sample.enabled
 			? await options.samples?.({ denoiser, scheduler, config, classes: loader.info.classes, frozen })
 			: undefined;
@@ -175,6 +186,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			feeds: stepping.feeds,
 			ahead: stepping.ahead,
 			drawer,
+			evaluation,
 			average,
 			firstStep: resumed?.state.step ?? 0,
 			content: (step) => ({
@@ -191,6 +203,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		});
 	} finally {
 		await drawer?.close();
+		await evaluation?.close();
 		await session?.close();
 		await closeFrozenParts(frozen);
 		await model?.close();
@@ -218,6 +231,16 @@ async function runSteps(run: Run): Promise<TrainResult> {
 		await pruneCheckpoints(folder.checkpoints, checkpoint.keep_last);
 		say({ kind: 'checkpoint', step, path: saved });
 	};
+	const evaluate = async () => {
+		if (!run.evaluation) return;
+		const start = clock();
+		const { loss: mean, quantiles, samples: count } = await run.evaluation.run();
+		const ms = clock() - start;
+		const each = (name: (quantile: number) => string) => Object.fromEntries(quantiles.map((q) => [name(q.quantile), q.loss]));
+		metrics.append({ step, eval_loss: mean, eval_loss_quantiles: each(String), eval_ms: ms });
+		events?.scalars(step, { 'eval/loss': mean, ...each((q) => `eval/loss_quantile_${q.toFixed(2)}`) });
+		say({ kind: 'eval', step, loss: mean, quantiles, samples: count, ms });
+	};
 	const draw = async () => {
 		if (!run.drawer) return;
 		say({ kind: 'note', text: `drawing samples at step ${step}` });
@@ -231,6 +254,7 @@ async function runSteps(run: Run): Promise<TrainResult> {
 		say({ kind: 'sample', step, path });
 	};
 	try {
+		if (firstStep === 0 && config.eval.before_first_step) await evaluate();
 		const nextFeeds = async (s: number) => (s < train.max_steps ? run.feeds(s) : undefined);
 		let prepared = nextFeeds(step);
 		// A failed load must not be an unhandled rejection while a step runs; it is thrown when its turn comes.
@@ -282,6 +306,8 @@ async function runSteps(run: Run): Promise<TrainResult> {
 				imagesPerSecond,
 				secondsLeft: ((train.max_steps - step) * mean) / 1000,
 			});
+			// Before saving: a run resumed from here has the measurement already.
+			if (run.evaluation && (step % config.eval.every_steps === 0 || step === train.max_steps)) await evaluate();
 			if (checkpoint.every_steps > 0 && step % checkpoint.every_steps === 0) await save();
 			if (sample.every_steps > 0 && step % sample.every_steps === 0 && step < train.max_steps) await draw();
 		}

@@ -10,7 +10,7 @@ import type { Compiled } from '../../program/lower.ts';
 import type { Span, Timeline } from '../../program/timeline.ts';
 import type { BankId, DeviceId, Program } from '../../program/types.ts';
 import { verifyProgram } from '../../program/verify.ts';
-import { allocateBank } from './banks.ts';
+import { allocateBank, type BankMemory } from './banks.ts';
 import { measureChannelBlock } from './channel-block.ts';
 import { instructionText } from './device.ts';
 import { compileElementwise } from './kernel/elementwise.ts';
@@ -26,6 +26,8 @@ export interface LocalEngineOptions {
 	readonly update?: Graph;
 	/** Threads inside one operator; by default 1. */
 	readonly threads?: number;
+	/** Memory to use as a device's bank, as another engine's weights; undefined: memory of its own. */
+	readonly banks?: (device: DeviceId, bank: BankId) => BankMemory | undefined;
 }
 
 /** What an iteration gave: fetched tensors by name (joined in sample order along the first axis), and its timeline when traced. */
@@ -101,12 +103,13 @@ export async function createLocalEngine(
 			new Map(
 				d.banks.map((b) => [
 					b.id as string,
-					allocateBank(
-						b.size,
-						b.moments,
-						d.residents.some((r) => r.bank === b.id && r.role === 'gradient'),
-						b.trained,
-					),
+					options.banks?.(d.device, b.id) ??
+						allocateBank(
+							b.size,
+							b.moments,
+							d.residents.some((r) => r.bank === b.id && r.role === 'gradient'),
+							b.trained,
+						),
 				]),
 			),
 	);

@@ -4,13 +4,14 @@ import sharp from 'sharp';
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { packError } from '../../core/packed-error.ts';
 import { batchMaker } from './batches.ts';
+import { partOf } from './holdout.ts';
 import { openDataSet } from './index.ts';
 import type { Batch } from './types.ts';
 import type { FromWorker, ToWorker, WorkerStart } from './wire.ts';
 
 if (parentPort === null) throw new DiffusionPipeError('internal', 'runs only as a worker thread', { place: 'data-worker' });
 const port = parentPort;
-const { data, batches, cacheBytes, decoders } = workerData as WorkerStart;
+const { data, batches, cacheBytes, decoders, holdout } = workerData as WorkerStart;
 
 // Images are small and `decoders` of them are decoded at once; more threads for each would take cores from the training. Every file is decoded
 // once or kept by us, so libvips' own cache would only hold memory.
@@ -21,7 +22,8 @@ const post = (message: FromWorker, transfer: ArrayBuffer[] = []): void => port.p
 const closing = new AbortController();
 // Requests may come before the data set is open; a port keeps what arrives until someone listens.
 try {
-	const dataSet = await openDataSet(data);
+	const whole = await openDataSet(data);
+	const dataSet = holdout ? partOf(whole, holdout) : whole;
 	const onBroken = (name: string, reason: string): void => post({ type: 'broken', name, reason });
 	serve(batchMaker(dataSet, batches, { cacheBytes, decoders, onBroken, signal: closing.signal }));
 	const { name, size, channels, height, width, classes, licence } = dataSet;

@@ -65,6 +65,7 @@ export async function openEmoji(options: EmojiOptions): Promise<DataSet> {
 		licence: stylesOf(rest.style)
 			.map((style) => licences[style])
 			.join('\n'),
+		nameOf: (index) => chosen[index]!.name,
 		async load(index) {
 			const one = chosen[index];
 			if (one === undefined) {

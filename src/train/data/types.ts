@@ -28,6 +28,8 @@ export interface DataSetInfo {
 
 /** A set of images. `load` rejects with a DiffusionPipeError when one example cannot be had; the others stay usable. */
 export interface DataSet extends DataSetInfo {
+	/** The name of an example, without loading it. */
+	nameOf(index: number): string;
 	load(index: number): Promise<Example>;
 }
 

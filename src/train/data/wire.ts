@@ -1,6 +1,7 @@
 /** @file What the loader and its worker thread say to each other. */
 import type { PackedError } from '../../core/packed-error.ts';
 import type { BatchOptions } from './batches.ts';
+import type { Holdout } from './holdout.ts';
 import type { DataOptions } from './index.ts';
 import type { Batch, DataSetInfo } from './types.ts';
 
@@ -10,6 +11,8 @@ export interface WorkerStart {
 	readonly batches: BatchOptions;
 	readonly cacheBytes: number;
 	readonly decoders: number;
+	/** The part of the data set to take; all of it unless given. */
+	readonly holdout?: Holdout | undefined;
 }
 
 /** From the loader to the worker. */

@@ -15,6 +15,7 @@ function rows(size: number, broken: readonly number[] = [], loads: number[] = []
 		width: 3,
 		classes: undefined,
 		licence: '',
+		nameOf: String,
 		async load(index) {
 			loads.push(index);
 			if (broken.includes(index)) throw new DiffusionPipeError('input', 'broken', { place: `row ${index}` });
