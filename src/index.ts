@@ -13,6 +13,7 @@ export {
 } from './diffusion/samplers/index.ts';
 export { createLocalEngine, type IterationResult, type LocalEngine } from './engine/local/engine.ts';
 export { type Forward, type ForwardOptions, openForward } from './engine/local/forward.ts';
+export { type MeasuredProfileOptions, measureProfile } from './engine/local/profile.ts';
 export { type SimulationCosts, simulate } from './engine/simulate/simulate.ts';
 export {
 	createGenerator,
@@ -47,12 +48,27 @@ export { createDenoiser, type Denoiser } from './models/index.ts';
 export { type Chain, type Layer, liveAt, stageGraph, traceChain } from './nn/chain.ts';
 export { chainToOnnx } from './nn/export.ts';
 export { chainFromGraph } from './nn/import.ts';
+export { type Accelerator, accelerators } from './plan/analytic/accelerators.ts';
+export { namedJob, namedJobs } from './plan/analytic/named-jobs.ts';
+export { type AnalyticProfileOptions, clusterOf, profileOf } from './plan/analytic/profile.ts';
+export { readCluster } from './plan/cluster/read.ts';
+export type { Cluster } from './plan/cluster/types.ts';
+export { type FillProblem, type FillResult, fillBubbles } from './plan/fill/index.ts';
 export { type Partition, partitionChain } from './plan/partition/chain.ts';
-export { scheduleByName } from './plan/schedules/index.ts';
+export { simulatePipeline } from './plan/pipeline/simulate.ts';
+export { planDocument, readPlan } from './plan/plan-json.ts';
+export { readProfile } from './plan/profile/read.ts';
+export type { Profile } from './plan/profile/types.ts';
+export { placeSchedule, scheduleByName } from './plan/schedules/index.ts';
 export { formatSchedule, formatScheduleGrid, parseSchedule } from './plan/schedules/text.ts';
-export type { Schedule } from './plan/schedules/types.ts';
+export type { PlacedSchedule, Schedule } from './plan/schedules/types.ts';
+export { searchPlan } from './plan/search/index.ts';
+export { simulatePlan } from './plan/search/simulate-plan.ts';
+export type { SearchOptions, SearchResult } from './plan/search/types.ts';
+export type { Plan } from './plan/types.ts';
 export { adamwGraph, adamwHyper } from './program/adamw.ts';
 export { toChromeTrace } from './program/chrome-trace.ts';
+export { type FilledProgram, type FillLayout, lowerFilled } from './program/fill/lower.ts';
 export { type Compiled, lowerForward, lowerTraining, type TrainingLayout } from './program/lower.ts';
 export { formatProgram } from './program/text.ts';
 export type { Timeline } from './program/timeline.ts';
