@@ -4,8 +4,11 @@ import { minimumCut } from './flow.ts';
 import { ops } from './ops/index.ts';
 import { type Graph, type ValueName, valueNamed } from './types.ts';
 
-/** 'views': only operators that move no data run again. 'cheap': single passes over memory (norms, activations, modulation) do too. */
-export type Recompute = 'views' | 'cheap';
+/**
+ * 'views': only operators that move no data run again. 'cheap': single passes over memory (norms, activations, modulation) do too. 'full': everything may,
+ * so that a stage keeps little more than its inputs (gradient checkpointing).
+ */
+export type Recompute = 'views' | 'cheap' | 'full';
 
 /**
  * The values the backward part of `joint` needs at hand: of forward values (`forward`: names made by forward nodes) and
@@ -48,7 +51,7 @@ export function chooseSaved(
 	for (const node of joint.nodes) {
 		if (!node.outputs.some((o) => forward.has(o))) continue;
 		const { cost } = ops[node.op];
-		const again = cost === 'view' || (recompute === 'cheap' && cost === 'cheap');
+		const again = recompute === 'full' || cost === 'view' || (recompute === 'cheap' && cost === 'cheap');
 		for (const o of node.outputs) {
 			visit(o);
 			if (!again) edges.push({ from: 0, to: vertex(`in ${o}`), capacity: Number.POSITIVE_INFINITY });

@@ -6,7 +6,7 @@ import { parseAction } from './schedules/text.ts';
 import type { Plan } from './types.ts';
 
 const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const range = v.tuple([whole, whole]);
+const range = v.strictTuple([whole, whole]);
 const share = v.pipe(finite, v.maxValue(1));
 
 const item = v.strictObject({

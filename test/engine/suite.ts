@@ -68,6 +68,7 @@ const all: readonly Layout[] = [
 	layout([2], '1f1b', 2, 4),
 	{ ...layout([1, 2, 3], '1f1b', 1, 8), name: 'deep warm-up, 4 devices', warmup: 'deep' },
 	{ ...layout([1, 3], '1f1b', 1, 4), name: 'recomputing what is cheap, 3 devices', recompute: 'cheap' },
+	{ ...layout([1, 3], '1f1b', 1, 4), name: 'recomputing everything, 3 devices', recompute: 'full' },
 ];
 
 /** Lowers and verifies a training step of `chain`. */

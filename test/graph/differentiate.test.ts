@@ -87,7 +87,7 @@ function checkSplit(
 	return d;
 }
 
-describe.each(['views', 'cheap'] as const)('differentiate, recomputing %s', (recompute) => {
+describe.each(['views', 'cheap', 'full'] as const)('differentiate, recomputing %s', (recompute) => {
 	it('gives the gradients of the whole graph, in one graph or parted into B and W', () => {
 		fc.assert(
 			fc.property(recipes, fc.integer({ min: 0, max: 7 }), (recipe, mask) => {

@@ -66,14 +66,14 @@ function suffices({ graph, forward, free, reads }: Joint, saved: ReadonlySet<Val
 	const have = new Set<ValueName>([...saved, ...free, ...graph.constants.keys()]);
 	for (const node of graph.nodes) {
 		const { cost } = ops[node.op];
-		const again = cost === 'view' || (recompute === 'cheap' && cost === 'cheap');
+		const again = recompute === 'full' || cost === 'view' || (recompute === 'cheap' && cost === 'cheap');
 		if (forward.has(node.outputs[0]!) && again && node.inputs.every((i) => i === '' || have.has(i)))
 			for (const o of node.outputs) have.add(o);
 	}
 	return reads.every((name) => have.has(name));
 }
 
-describe.each(['views', 'cheap'] as const)('chooseSaved, recomputing %s', (recompute) => {
+describe.each(['views', 'cheap', 'full'] as const)('chooseSaved, recomputing %s', (recompute) => {
 	it('keeps enough, in as few bytes as any set that is enough', () => {
 		fc.assert(
 			fc.property(recipe, (r) => {

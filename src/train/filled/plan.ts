@@ -132,7 +132,7 @@ export function compileFilled(
 		warmup: 'usual',
 		placement: 'linear',
 		layout: 'pipelines',
-		recompute: false,
+		recompute: p.activation_checkpointing === 'full',
 		baselines: false,
 		...options,
 	});
@@ -148,7 +148,7 @@ export function compileFilled(
 		microBatches: t.gradient_accumulation_steps,
 		microBatchSize: microBatchSize(config),
 		schedule: scheduleByName(p.pipeline_schedule)({ stages: p.pipeline_stages, microBatches: t.gradient_accumulation_steps }),
-		recompute: p.activation_checkpointing,
+		recompute: plan.recompute ? 'full' : p.activation_checkpointing,
 		moments,
 		hyperSize: adamwHyperSize,
 	});
