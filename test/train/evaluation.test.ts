@@ -124,4 +124,36 @@ describe('the held-out loss', () => {
 		expect(found).toEqual([ema[2]]);
 		expect(() => config('none', { eval: { ...evalTable, ema: true }, train: { max_steps: 2, ema_decay: 0 } })).toThrow(/eval.ema/);
 	});
+
+	it('measures latents and captions, a LoRA, and a filled run alike', async () => {
+		const over = {
+			model: {
+				...{ type: 'SD3Transformer2DModel', sample_size: 8, patch_size: 4, in_channels: 4, out_channels: 4, num_layers: 1 },
+				...{ num_attention_heads: 2, attention_head_dim: 8, joint_attention_dim: 96, caption_projection_dim: 16 },
+				...{ pooled_projection_dim: 64, pos_embed_max_size: 2 },
+			},
+			data: { type: 'emoji', categories: ['Food & Drink'], size: 32 },
+			vae: { path: 'assets/emoji-vae' },
+			text_encoder: { path: 'assets/emoji-clip/text_encoder', tokenizer: 'assets/emoji-clip/tokenizer' },
+			train: { max_steps: 2, batch_size: 4 },
+			parallel: { pipeline_stages: 2 },
+			eval: { every_steps: 2, holdout: 'split', quantiles: [0.5], batch_size: 4 },
+		};
+		const raw = (name: string, more: Record<string, unknown> = {}) => {
+			const { data, model, parallel, ...rest } = tinyConfig('', join(tiny.root, name), over);
+			return readTrainConfig({ ...rest, data: over.data, model: over.model, parallel: over.parallel, ...more });
+		};
+		const run = async (name: string, more: Record<string, unknown> = {}) => {
+			const found: EvalEvent[] = [];
+			await trainModel(raw(name, more), { onEvent: (e) => e.kind === 'eval' && found.push({ ...e, ms: 0 }) });
+			return found;
+		};
+		const inline = await run('inline');
+		const filled = await run('filled', { frozen: { cache: 'fill' } });
+		expect(filled[0]).toEqual(inline[0]);
+		expect(Math.abs(filled[1]!.loss / inline[1]!.loss - 1)).toBeLessThan(1e-4);
+		const lora = await run('lora', { model: { ...over.model, pretrained: join(tiny.root, 'inline') }, lora: { rank: 2 } });
+		expect(Math.abs(lora[0]!.loss / inline[1]!.loss - 1)).toBeLessThan(0.2);
+		expect(lora[1]!.loss).not.toBe(lora[0]!.loss);
+	}, 180_000);
 });
