@@ -2,7 +2,7 @@
 
 /** Keys that say where and how fast, not what: free to differ between a checkpoint and the run resumed from it. */
 const free = [
-	...['output_dir', 'parallel', 'checkpoint', 'sample', 'log', 'frozen.cache'],
+	...['output_dir', 'parallel', 'checkpoint', 'sample', 'log', 'frozen.cache', 'frozen.cache_dir'],
 	...['train.max_steps', 'train.gradient_accumulation_steps'],
 	...['eval.before_first_step', 'eval.quantiles', 'eval.ema', 'eval.batch_size'],
 ];

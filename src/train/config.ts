@@ -42,8 +42,15 @@ const text_encoder = v.strictObject({
 
 /** `[frozen]`: when the autoencoder and the text encoder run. Results do not depend on it but for rounding. */
 const frozen = v.strictObject({
-	/** `fill`: within the training program, in the bubbles of the step before; `inline`: beside the step, on threads of their own. */
-	cache: v.optional(v.picklist(['inline', 'fill']), 'inline'),
+	/**
+	 * `fill`: within the training program, in the bubbles of the step before; `inline`: beside the step, on threads of their own; `disk`: like `inline`, but
+	 * what was computed is kept on disk, by what determines it, for later epochs and runs.
+	 */
+	cache: v.optional(v.picklist(['inline', 'fill', 'disk']), 'inline'),
+	/** Folder for `disk`, which runs may share, also at the same time; empty: `diffusionpipe/frozen` below `XDG_CACHE_HOME` or `~/.cache`. */
+	cache_dir: v.optional(v.string(), ''),
+	/** What `disk` keeps; float16 takes half the space and rounds what is trained on. */
+	cache_dtype: v.optional(v.picklist(['float32', 'float16']), 'float32'),
 });
 
 /** `[eval]`: the loss on examples that are not trained on, at fixed noise levels and with fixed noise. */

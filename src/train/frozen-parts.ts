@@ -2,6 +2,7 @@
 import { DiffusionPipeError } from '../core/errors.ts';
 import { randomStream } from '../core/random.ts';
 import type { Tensor } from '../core/tensor.ts';
+import { type DiskCacheOptions, defaultCacheDir } from './cache/disk-cache.ts';
 import type { TrainConfig } from './config.ts';
 import type { Loader } from './data/loader.ts';
 import type { DataSetInfo } from './data/types.ts';
@@ -28,6 +29,7 @@ export async function openFrozenParts(config: TrainConfig, data: DataSetInfo, sa
 		devices,
 		batch: Math.max(1, Math.min(32, Math.ceil(train.batch_size / devices))),
 		threads: parallel.threads_per_device,
+		disk: config.frozen.cache === 'disk' ? cacheOptions(config, say) : undefined,
 	};
 	let vae: FrozenVae | undefined;
 	try {
@@ -48,6 +50,14 @@ export async function openFrozenParts(config: TrainConfig, data: DataSetInfo, sa
 	}
 }
 
+function cacheOptions({ frozen }: TrainConfig, say: (event: TrainEvent) => void): DiskCacheOptions {
+	return {
+		dir: frozen.cache_dir === '' ? defaultCacheDir() : frozen.cache_dir,
+		dtype: frozen.cache_dtype,
+		onProblem: (text) => say({ kind: 'note', text }),
+	};
+}
+
 /** Ends the threads of what was opened. */
 export async function closeFrozenParts({ vae, text }: FrozenParts): Promise<void> {
 	await vae?.close();
@@ -66,15 +76,37 @@ function captionDropper({ seed, objective }: TrainConfig): (step: number, captio
 	return (step, captions) => captions.map((caption, i) => (dropped.uniform(step, i) < objective.caption_dropout ? '' : caption));
 }
 
-/** Loads a step's batch, runs the frozen parts on it, and makes its feeds. */
-export function stepFeeds(config: TrainConfig, loader: Loader, { vae, text }: FrozenParts, make: FeedMaker): StepFeeds {
+/** Loads a step's batch, runs the frozen parts on it, and makes its feeds. After an epoch of a run that keeps rows on disk it says what that took. */
+export function stepFeeds(
+	config: TrainConfig,
+	loader: Loader,
+	{ vae, text }: FrozenParts,
+	make: FeedMaker,
+	say: (event: TrainEvent) => void,
+): StepFeeds {
 	const drop = captionDropper(config);
+	const epoch = Math.ceil(loader.info.size / config.train.batch_size);
+	let [steps, ms] = [0, 0];
+	const tell = (since: number) => {
+		ms += performance.now() - since;
+		if (++steps !== epoch) return;
+		for (const [name, part] of Object.entries({ vae, text_encoder: text })) {
+			const counts = part?.cached();
+			if (!counts) continue;
+			const { read, computed, damaged } = counts;
+			say({ kind: 'note', text: `${name}: ${read} rows from disk, ${computed} computed${damaged > 0 ? `, ${damaged} damaged` : ''}` });
+		}
+		if (vae?.cached() || text?.cached()) say({ kind: 'note', text: `frozen parts took ${(ms / 1000).toFixed(1)} s of the first epoch` });
+	};
 	return {
 		feeds: async (step) => {
 			const { images, labels, captions, names, mirrored } = await loader.batchAt(step);
 			const keys = names.map((name, i) => (mirrored[i] ? `${name} mirrored` : name));
+			const since = performance.now();
 			const samples = vae ? await vae.encode(images, keys, step) : images;
-			return make({ step, samples, labels, conditioning: text ? await text.encode(drop(step, captions)) : {} });
+			const conditioning = text ? await text.encode(drop(step, captions)) : {};
+			tell(since);
+			return make({ step, samples, labels, conditioning });
 		},
 	};
 }

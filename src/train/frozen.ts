@@ -1,6 +1,6 @@
 /**
  * @file The frozen parts of a run: an image autoencoder and a text encoder that run forward only, on the run's devices, for the
- * step after the one being trained. What they give is kept in memory, as far as it fits; nothing is cached on disk.
+ * step after the one being trained. What they give is kept in memory, as far as it fits, and on disk where a run asks for it.
  */
 import { access, cp, link, mkdir, readdir, realpath, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -17,6 +17,7 @@ import { asSpelledIn } from '../models/attention-names.ts';
 import { autoencoderKLDecoderChain, autoencoderKLEncoderChain, latentFactor, readAutoencoderKLConfig } from '../models/autoencoder-kl.ts';
 import { createEncoder } from '../models/encoders.ts';
 import type { Chain } from '../nn/chain.ts';
+import { type CacheCounts, type DiskCacheOptions, digestOf, digestOfPart, openDiskCache } from './cache/disk-cache.ts';
 import { rowCache } from './row-cache.ts';
 
 /** Bytes that each frozen part may keep of what it has computed. */
@@ -28,6 +29,8 @@ export interface FrozenOptions {
 	/** Samples one device computes at once. */
 	readonly batch: number;
 	readonly threads: number;
+	/** Keeps what is computed on disk, too. */
+	readonly disk?: DiskCacheOptions | undefined;
 }
 
 /** An autoencoder between pictures and the denoiser's latents. */
@@ -44,6 +47,8 @@ export interface FrozenVae {
 	encode(pictures: Float32Array, keys: readonly string[], step: number | undefined): Promise<Float32Array>;
 	/** Pictures of latents. */
 	decode(latents: Float32Array): Promise<Float32Array>;
+	/** What the cache on disk was asked for, where there is one. */
+	cached(): CacheCounts | undefined;
 	close(): Promise<void>;
 }
 
@@ -58,6 +63,7 @@ export interface FrozenText {
 	readonly pooled: number | undefined;
 	/** By the denoiser's inputs: `encoder_hidden_states` [texts, tokens, width], and `pooled_projections` [texts, width] where there is a projection. */
 	encode(texts: readonly string[]): Promise<Readonly<Record<string, Float32Array>>>;
+	cached(): CacheCounts | undefined;
 	close(): Promise<void>;
 }
 
@@ -127,22 +133,29 @@ export async function openFrozenVae(
 	const stream = randomStream(seed, 'train.posterior');
 	const posteriors = rowCache(cacheBytes);
 	const size = sizeOf(latents);
+	const own = sizeOf(pictures);
+	/** Of each picture the means, then the standard deviations. */
+	const compute = async (chosen: readonly Float32Array[]): Promise<Float32Array[]> => {
+		const x = new Float32Array(chosen.length * own);
+		chosen.forEach((picture, i) => {
+			x.set(picture, i * own);
+		});
+		encoder ??= await opened(autoencoderKLEncoderChain(config, pixels), weights, options);
+		const { mean, logvar } = await encoder.run({ x: { dtype: 'float32', shape: [chosen.length, ...pictures], data: x } });
+		const deviations = (logvar!.data as Float32Array).map((v) => Math.exp(0.5 * v));
+		return joinedRows(mean!.data as Float32Array, deviations, chosen.length);
+	};
+	const disk =
+		options.disk &&
+		(await openDiskCache({ name: 'vae', digest: await digestOfPart(weights, { config, pictures }), shape: [2, ...latents] }, options.disk));
 	return {
 		folder,
 		pictures,
 		latents,
 		async encode(data, keys, step) {
 			const rows = await posteriors(keys, async (places) => {
-				const own = sizeOf(pictures);
-				const x = new Float32Array(places.length * own);
-				places.forEach((place, i) => {
-					x.set(data.subarray(place * own, (place + 1) * own), i * own);
-				});
-				encoder ??= await opened(autoencoderKLEncoderChain(config, pixels), weights, options);
-				const { mean, logvar } = await encoder.run({ x: { dtype: 'float32', shape: [places.length, ...pictures], data: x } });
-				const deviations = (logvar!.data as Float32Array).map((v) => Math.exp(0.5 * v));
-				// Means of a picture, then standard deviations.
-				return joinedRows(mean!.data as Float32Array, deviations, places.length);
+				const chosen = places.map((place) => data.subarray(place * own, (place + 1) * own));
+				return disk ? disk.rows(chosen.map(digestOf), (missing) => compute(missing.map((i) => chosen[i]!))) : compute(chosen);
 			});
 			const out = new Float32Array(keys.length * size);
 			if (step !== undefined) stream.normals(out, step);
@@ -160,7 +173,9 @@ export async function openFrozenVae(
 			const z: Tensor = { dtype: 'float32', shape: [count, ...latents], data: data.map((x) => x / scale + shift) };
 			return (await decoder.run({ z })).sample!.data as Float32Array;
 		},
+		cached: () => disk?.counts(),
 		async close() {
+			await disk?.flush();
 			await encoder?.close();
 			await decoder?.close();
 			await weights.close();
@@ -179,19 +194,29 @@ export async function openFrozenText(folder: string, tokenizerFolder: string, op
 			outputs: ['last_hidden_state', ...(projected ? ['text_embeds'] : [])],
 			weightNames: weights.names,
 		});
-		const forward = await opened(chain, weights, options);
+		let forward: Forward | undefined;
 		const tokens = chain.inputs.input_ids!.shape[0]!;
 		const { hidden_size, d_model, projection_dim = 512 } = raw as { hidden_size?: number; d_model?: number; projection_dim?: number };
 		const width = hidden_size ?? d_model!;
 		const pooled = projected ? projection_dim : undefined;
 		const kept = rowCache(cacheBytes);
-		/** A text's states, then what they are projected to. */
-		const compute = async (texts: readonly string[]): Promise<Float32Array[]> => {
-			const { inputIds } = tokenizer.encode(texts, { maxLength: tokens });
-			const { last_hidden_state, text_embeds } = await forward.run({ input_ids: inputIds });
+		/** Of each text, [tokens], its states, then what they are projected to. */
+		const compute = async (texts: readonly BigInt64Array[]): Promise<Float32Array[]> => {
+			const data = new BigInt64Array(texts.length * tokens);
+			texts.forEach((ids, i) => {
+				data.set(ids, i * tokens);
+			});
+			forward ??= await opened(chain, weights, options);
+			const { last_hidden_state, text_embeds } = await forward.run({ input_ids: { dtype: 'int64', shape: [texts.length, tokens], data } });
 			const [states, vectors] = [last_hidden_state!.data as Float32Array, (text_embeds?.data ?? new Float32Array()) as Float32Array];
 			return joinedRows(states, vectors, texts.length);
 		};
+		const disk =
+			options.disk &&
+			(await openDiskCache(
+				{ name: 'text_encoder', digest: await digestOfPart(weights, { config: raw, tokens }), shape: [tokens * width + (pooled ?? 0)] },
+				options.disk,
+			));
 		return {
 			folder,
 			tokenizerFolder,
@@ -199,7 +224,14 @@ export async function openFrozenText(folder: string, tokenizerFolder: string, op
 			states: [tokens, width],
 			pooled,
 			async encode(texts) {
-				const rows = await kept(texts, (places) => compute(places.map((place) => texts[place]!)));
+				const rows = await kept(texts, (places) => {
+					const { inputIds } = tokenizer.encode(
+						places.map((place) => texts[place]!),
+						{ maxLength: tokens },
+					);
+					const ids = places.map((_, i) => (inputIds.data as BigInt64Array).subarray(i * tokens, (i + 1) * tokens));
+					return disk ? disk.rows(ids.map(digestOf), (missing) => compute(missing.map((i) => ids[i]!))) : compute(ids);
+				});
 				const states = new Float32Array(texts.length * tokens * width);
 				const vectors = new Float32Array(texts.length * (pooled ?? 0));
 				rows.forEach((row, i) => {
@@ -208,10 +240,16 @@ export async function openFrozenText(folder: string, tokenizerFolder: string, op
 				});
 				return { encoder_hidden_states: states, ...(projected ? { pooled_projections: vectors } : {}) };
 			},
-			close: () => forward.close(),
+			cached: () => disk?.counts(),
+			async close() {
+				await disk?.flush();
+				await forward?.close();
+				await weights.close();
+			},
 		};
-	} finally {
+	} catch (error) {
 		await weights.close();
+		throw error;
 	}
 }
 

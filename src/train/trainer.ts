@@ -152,7 +152,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			stepping = run.feeds;
 		} else {
 			session = await openSession(chain, config, start);
-			stepping = stepFeeds(config, loader, frozen, maker());
+			stepping = stepFeeds(config, loader, frozen, maker(), say);
 		}
 		const { plan, parameters } = session;
 		const text = formatProgram(plan.compiled.program);
