@@ -60,7 +60,8 @@ describe.each(graphs)('%s', (_, graph) => {
 	});
 });
 
-it('covers every operator', () => {
+it('covers every operator but those over blocks of channels, which are the machine’s and are written only for its ONNX Runtime', () => {
 	const covered = new Set(graphs.flatMap(([, g]) => g.nodes.map((n) => n.op)));
-	expect(Object.keys(ops).filter((op) => !covered.has(op as OpKind))).toEqual([]);
+	const read = (Object.keys(ops) as OpKind[]).filter((op) => ops[op].domain !== 'com.microsoft.nchwc');
+	expect(read.filter((op) => !covered.has(op))).toEqual([]);
 });
