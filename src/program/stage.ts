@@ -1,21 +1,21 @@
 /** @file One stage of a training pipeline: its forward and backward graphs, ready for slots. */
 import { createBuilder } from '../graph/builder.ts';
 import { checkGraph } from '../graph/check.ts';
-import { type Differentiated, differentiate, gradName } from '../graph/differentiate.ts';
+import { differentiate, gradName } from '../graph/differentiate.ts';
 import { isFloat } from '../graph/ops/shared.ts';
 import { simplify } from '../graph/passes/index.ts';
 import type { Recompute } from '../graph/saved.ts';
+import { type SplitBackward, splitBackward } from '../graph/split-backward.ts';
 import type { Graph, Node, Value, ValueName } from '../graph/types.ts';
 import { type ChainTrace, type StageGraph, stageGraph } from '../nn/chain.ts';
 
 /** A stage with its derivative. Ids are live ids of the chain. */
 export interface TrainingStage {
 	readonly stage: StageGraph;
+	/** The stage's outputs, then the saved values that are not inputs. */
 	readonly forward: Graph;
 	/** Undefined when nothing in the stage is trained and nothing before it either. */
 	readonly backward: Graph | undefined;
-	/** [live id, forward graph output to send]: differs from the stage's own output where that one is also saved. */
-	readonly sends: readonly (readonly [string, ValueName])[];
 	/** Forward values the backward graph reads: graph inputs and inner values. */
 	readonly saved: readonly ValueName[];
 	/** Ids received here whose gradient this stage gives back, with the backward graph's output. */
@@ -64,7 +64,6 @@ export function trainingStage(
 			stage,
 			forward: stage.graph,
 			backward: undefined,
-			sends: stage.sends,
 			saved: [],
 			inputGrads: [],
 			outputGrads: [],
@@ -80,12 +79,10 @@ export function trainingStage(
 		recompute,
 	});
 	const unreached = new Set<string>(d.unreached);
-	const { forward, sends } = copySavedOutputs(d, stage.sends);
 	const trainedWeights = weights.filter((w) => !unreached.has(w));
 	return {
 		stage,
-		forward,
-		sends,
+		forward: d.forward,
 		saved: d.saved,
 		backward: accumulate(d.backward, trainedWeights),
 		inputGrads: inputs.filter(([, name]) => !unreached.has(name)).map(([id, name]) => [id, gradName(name)] as const),
@@ -94,21 +91,16 @@ export function trainingStage(
 	};
 }
 
-/** A send gives its slot away, so an output that the backward pass needs too is sent as a copy. */
-function copySavedOutputs(d: Differentiated, sends: StageGraph['sends']): { forward: Graph; sends: StageGraph['sends'] } {
-	const saved = new Set(d.saved);
-	if (!sends.some(([, name]) => saved.has(name))) return { forward: d.forward, sends };
-	const values = new Map(d.forward.values);
-	const nodes: Node[] = [...d.forward.nodes];
-	const copies = sends.map(([id, name]) => {
-		if (!saved.has(name)) return [id, name] as const;
-		const copy = `${name}/sent` as ValueName;
-		values.set(copy, { ...values.get(name)!, name: copy });
-		nodes.push({ op: 'Identity', inputs: [name], outputs: [copy], attributes: {}, scope: '' });
-		return [id, copy] as const;
-	});
-	const outputs = [...new Set([...d.forward.outputs, ...copies.map(([, name]) => name)])];
-	return { forward: checkGraph({ ...d.forward, nodes, values, outputs }, 'copies for sending'), sends: copies };
+/** The backward of a stage in two graphs, for schedules that part it; undefined when it has none. */
+export function splitStage({ stage, backward, weightGrads }: TrainingStage, recompute: Recompute): SplitBackward | undefined {
+	if (!backward) return undefined;
+	const there = [...stage.parameters.map((p) => p.name as ValueName), ...weightGrads.map(([, sum]) => sum)];
+	return splitBackward(
+		backward,
+		weightGrads.map(([, , output]) => output),
+		there.filter((name) => backward.values.has(name)),
+		recompute,
+	);
 }
 
 function accumulatorName(parameter: string): ValueName {
@@ -141,17 +133,19 @@ function accumulate(backward: Graph, weights: readonly ValueName[]): Graph {
 const normPiece = 2 ** 18;
 
 /**
- * Sum of squares of a flat gradient buffer [size], in rows so that float32 rounding stays small: output [1]. Pieces are squared and summed one after the
- * other, since ONNX Runtime's ReduceSumSquare takes three times as long as a product and a sum in cache.
+ * Sum of squares of flat gradient buffers of these sizes, over `copies`, in rows so that float32 rounding stays small: output [1]. Pieces are squared and
+ * summed one after the other, since ONNX Runtime's ReduceSumSquare takes three times as long as a product and a sum in cache.
  */
-export function normSquaredGraph(size: number): Graph {
-	const g = createBuilder(`normSquared[${size}]`);
-	const flat = g.input('gradients', 'float32', [size]);
-	const step = Math.max(normPiece, Math.ceil(size / 64 / normPiece) * normPiece);
-	const sums = Array.from({ length: Math.ceil(size / step) }, (_, i) => {
-		const piece = size <= step ? flat : g.slice(flat, [i * step], [Math.min((i + 1) * step, size)], [0]);
-		return g.reduceSum(g.reshape(g.mul(piece, piece), [-1, 4096]), [1], false);
+export function normSquaredGraph(sizes: readonly number[], copies = 1): Graph {
+	const g = createBuilder(`normSquared[${sizes.join('+')}]`);
+	const sums = sizes.flatMap((size, k) => {
+		const flat = g.input(sizes.length === 1 ? 'gradients' : `gradients${k}`, 'float32', [size]);
+		const step = Math.max(normPiece, Math.ceil(size / 64 / normPiece) * normPiece);
+		return Array.from({ length: Math.ceil(size / step) }, (_, i) => {
+			const piece = size <= step ? flat : g.slice(flat, [i * step], [Math.min((i + 1) * step, size)], [0]);
+			return g.reduceSum(g.reshape(g.mul(piece, piece), [-1, 4096]), [1], false);
+		});
 	});
 	const total: Value = g.reduceSum(g.concat(sums, 0), [0], false);
-	return g.finish([g.reshape(total, [1])]);
+	return g.finish([g.reshape(copies === 1 ? total : g.mul(total, 1 / copies), [1])]);
 }

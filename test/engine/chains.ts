@@ -69,6 +69,35 @@ export const longChain: Chain = chain('long', [
 	loss(),
 ]);
 
+/** A small U-Net of seventeen layers: eight halves of skips, read in opposite order, and an embedding that most layers read. */
+export const skipChain: Chain = chain('skips', [
+	layer('in', (ctx, live) => {
+		const h = linear(ctx, live.get('x'), width);
+		live.set('h', h);
+		live.set('skip0', h);
+		live.set(
+			'emb',
+			ctx.at('emb', (c) => ctx.g.tanh(linear(c, live.get('x'), 4))),
+		);
+	}),
+	...Array.from({ length: 7 }, (_, i) =>
+		layer(`down${i + 1}`, (ctx, live) => {
+			const { g } = ctx;
+			const h = g.gelu(linear(ctx, i % 2 === 0 ? live.get('h') : g.concat([live.get('h'), live.get('emb')], 1), width));
+			live.set('h', g.add(h, live.get('h')));
+			live.set(`skip${i + 1}`, h);
+		}),
+	),
+	...Array.from({ length: 8 }, (_, i) =>
+		layer(`up${i}`, (ctx, live) => {
+			const { g } = ctx;
+			const whole = g.concat([live.get('h'), live.get(`skip${7 - i}`), ...(i % 3 === 0 ? [live.get('emb')] : [])], 1);
+			live.set('h', g.add(live.get('h'), linear(ctx, whole, width)));
+		}),
+	),
+	loss(),
+]);
+
 /** Buffers, which training leaves as they are: alone in the first layer, beside parameters in others. */
 export const bufferChain: Chain = chain('buffers', [
 	layer('0', (ctx, live) => live.set('h', ctx.g.add(live.get('x'), ctx.buffer('table', [1, width], { kind: 'ones' })))),

@@ -4,14 +4,15 @@ import { sizeOf, type Tensor, tensor } from '../../src/core/tensor.ts';
 import type { Recompute } from '../../src/graph/saved.ts';
 import type { Graph } from '../../src/graph/types.ts';
 import { type Chain, traceChain } from '../../src/nn/chain.ts';
-import { scheduleByName } from '../../src/plan/schedules/index.ts';
-import type { WarmUp } from '../../src/plan/schedules/types.ts';
+import { placeSchedule } from '../../src/plan/schedules/index.ts';
+import type { PlaceOptions, WarmUp } from '../../src/plan/schedules/types.ts';
+import type { Layout as PlanLayout } from '../../src/plan/types.ts';
 import { type AdamwStep, adamwGraph, adamwHyper, adamwHyperSize } from '../../src/program/adamw.ts';
-import { type Compiled, lowerForward, lowerTraining } from '../../src/program/lower.ts';
+import { type Compiled, lowerForward, lowerPipelines } from '../../src/program/lower.ts';
 import type { BankId, DeviceId } from '../../src/program/types.ts';
 import { verifyProgram } from '../../src/program/verify.ts';
 import { expectClose } from '../helpers/close.ts';
-import { bufferChain, chainFeeds, crossingChains, longChain, mixedChain } from './chains.ts';
+import { bufferChain, chainFeeds, crossingChains, longChain, mixedChain, skipChain } from './chains.ts';
 import { collectiveProgram } from './collective-program.ts';
 import { evaluateChain, ReferenceAdamw, referenceOf, seededWeights, type Weights } from './reference.ts';
 
@@ -43,6 +44,11 @@ interface Layout {
 	readonly microBatches: number;
 	readonly warmup?: WarmUp;
 	readonly recompute?: Recompute;
+	/** Where the stages lie, when not one on each rank. */
+	readonly place?: Pick<PlaceOptions, 'ranks' | 'placement' | 'chunks'>;
+	/** Devices of each rank, and how they are numbered. */
+	readonly shares?: readonly number[];
+	readonly numbering?: PlanLayout;
 }
 
 const batch = 8;
@@ -71,29 +77,71 @@ const all: readonly Layout[] = [
 	{ ...layout([1, 3], '1f1b', 1, 4), name: 'recomputing everything, 3 devices', recompute: 'full' },
 ];
 
+/** The layers of a chain in as many stages of about equal numbers. */
+const evenCuts = ({ layers }: Chain, stages: number): number[] =>
+	Array.from({ length: stages - 1 }, (_, s) => Math.round(((s + 1) * layers.length) / stages));
+
+const foldedOnTwo = { ranks: 2, placement: 'folded' } as const;
+
+/** Every schedule of the planner on eight devices. */
+const onEight: readonly Layout[] = [
+	{ ...layout(evenCuts(skipChain, 8), 'gpipe', 1, 8), name: 'gpipe, 8 ranks' },
+	{ ...layout(evenCuts(skipChain, 8), '1f1b', 1, 8), name: '1f1b, 8 ranks' },
+	{ ...layout(evenCuts(skipChain, 16), 'interleaved-1f1b', 1, 8), name: 'interleaved-1f1b, 8 ranks of 2', place: { ranks: 8, chunks: 2 } },
+	{
+		...layout(evenCuts(skipChain, 12), 'interleaved-1f1b', 2, 4),
+		name: 'interleaved-1f1b, 2 x 4 ranks of 3',
+		place: { ranks: 4, chunks: 3 },
+	},
+	{ ...layout(evenCuts(skipChain, 8), 'zero-bubble', 1, 8), name: 'zero-bubble, 8 ranks' },
+	{ ...layout(evenCuts(skipChain, 8), 'zero-bubble', 1, 8), name: 'zero-bubble, 8 ranks, recomputing', recompute: 'cheap', warmup: 'deep' },
+	...['gpipe', '1f1b', 'zero-bubble'].map(
+		(schedule): Layout => ({
+			...layout(evenCuts(skipChain, 16), schedule, 1, 8),
+			name: `${schedule}, folded on 8 ranks`,
+			place: { ranks: 8, placement: 'folded' },
+		}),
+	),
+	{ ...layout(evenCuts(skipChain, 3), '1f1b', 1, 2), name: '1f1b, ranks of 1, 3 and 4 devices', shares: [1, 3, 4] },
+	{
+		...layout(evenCuts(skipChain, 4), 'zero-bubble', 2, 2),
+		name: 'zero-bubble, folded, 2 x ranks of 2 and 1 devices among copies',
+		place: { ranks: 2, placement: 'folded' },
+		shares: [2, 1],
+		numbering: 'copies',
+	},
+	{
+		...layout(evenCuts(skipChain, 4), 'interleaved-1f1b', 2, 2),
+		name: 'interleaved-1f1b, 2 x 2 ranks of 2 devices',
+		place: { ranks: 2, chunks: 2 },
+		shares: [2, 2],
+	},
+];
+
 /** Lowers and verifies a training step of `chain`. */
 export function compile(
 	chain: Chain,
-	{ cuts, schedule, replicas, microBatches, warmup = 'usual', recompute = 'views' }: Layout,
+	{ cuts, schedule, replicas, microBatches, warmup = 'usual', recompute = 'views', place, shares, numbering }: Layout,
 	optimiser: { moments: number; hyperSize: number },
 ): Compiled {
 	const microBatchSize = batch / (replicas * microBatches);
-	const compiled = lowerTraining(traceChain(chain, microBatchSize), {
-		cuts,
-		replicas,
+	const compiled = lowerPipelines([{ trace: traceChain(chain, microBatchSize), cuts }], {
+		schedule: placeSchedule(schedule, { ranks: cuts.length + 1, microBatches, warmup, ...place }),
+		pipelines: replicas,
 		microBatches,
 		microBatchSize,
-		schedule: scheduleByName(schedule)({ stages: cuts.length + 1, microBatches, warmup }),
 		recompute,
+		...(shares ? { replicas: shares } : {}),
+		...(numbering ? { layout: numbering } : {}),
 		...optimiser,
 	});
 	verifyProgram(compiled.program);
 	return compiled;
 }
 
-/** Devices that hold copies of each stage's bank, first replica first. */
+/** Every bank on every device that holds it. */
 function holders({ program, banks }: Compiled): { device: DeviceId; bank: Compiled['banks'][number] }[] {
-	return program.devices.map(({ device, banks: [own] }) => ({ device, bank: banks.find((b) => b.bank === own!.id)! }));
+	return program.devices.flatMap(({ device, banks: own }) => own.map(({ id }) => ({ device, bank: banks.find((b) => b.bank === id)! })));
 }
 
 /** Writes weights to every copy of every bank. */
@@ -106,7 +154,7 @@ export async function writeWeights(
 	for (const { device, bank } of holders(compiled)) {
 		const flat = new Float32Array(bank.size);
 		for (const p of bank.parameters) flat.set(weights.get(p.name)!, p.offset);
-		await engine.write(device, bank.bank, role, flat);
+		await engine.write(device, bank.bank, role, role === 'parameter' ? flat : flat.subarray(0, bank.trained));
 	}
 }
 
@@ -126,8 +174,10 @@ async function compareBanks(
 		const first = firstOf.get(bank.bank);
 		if (first) expect(flat, `device ${device}`).toEqual(first);
 		else firstOf.set(bank.bank, flat);
-		for (const { name, shape, offset } of bank.parameters) {
+		for (const { name, shape, offset, trained } of bank.parameters) {
 			seen.add(name);
+			// What is not trained has neither gradient nor moments.
+			if (!trained && role !== 'parameter') continue;
 			const reference = Array.from(wanted.get(name)!);
 			const scale = Math.max(...reference.map(Math.abs));
 			expectClose(flat.subarray(offset, offset + sizeOf(shape)), reference, {
@@ -181,6 +231,15 @@ export function engineSuite(name: string, makeEngine: MakeEngine, { rtol = 1e-5 
 			8,
 		);
 		it(`${longChain.name}, ${twelve.name}`, () => gradientsAgree(longChain, twelve));
+		const crossing = (cuts: readonly number[]): Layout => ({ ...layout(cuts, 'zero-bubble', 1, 4), name: 'zero-bubble' });
+		for (const chain of crossingChains) {
+			for (const where of [crossing([1, 3]), { ...crossing([1, 2, 3]), name: 'zero-bubble, folded', place: foldedOnTwo }])
+				it(`${chain.name}, ${where.name}`, () => gradientsAgree(chain, where));
+		}
+	});
+
+	describe(`${name}: three steps of AdamW under every schedule`, () => {
+		for (const where of onEight) it(where.name, () => stepsAgree(skipChain, where, false));
 	});
 
 	it(`${name}: prologue, collectives of unequal parts, messages and epilogue`, async () => {

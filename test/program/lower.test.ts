@@ -2,20 +2,21 @@ import { describe, expect, it } from 'vitest';
 import { createBuilder } from '../../src/graph/builder.ts';
 import { type Chain, type Layer, traceChain } from '../../src/nn/chain.ts';
 import { linear } from '../../src/nn/linear.ts';
-import { scheduleByName } from '../../src/plan/schedules/index.ts';
+import { placeSchedule, scheduleByName } from '../../src/plan/schedules/index.ts';
 import type { Action, Schedule } from '../../src/plan/schedules/types.ts';
 import { adamwHyperSize } from '../../src/program/adamw.ts';
 import { bankChunk, layoutBank } from '../../src/program/layout.ts';
 import {
 	type Compiled,
 	lowerForward,
+	lowerPipelines,
 	lowerTraining,
 	peakBytes,
 	signatureOf,
 	stageRanges,
 	type TrainingLayout,
 } from '../../src/program/lower.ts';
-import { formatProgram } from '../../src/program/text.ts';
+import { formatInstruction, formatProgram } from '../../src/program/text.ts';
 import type { Instruction } from '../../src/program/types.ts';
 import { verifyProgram } from '../../src/program/verify.ts';
 import { crossingChains, longChain, mixedChain } from '../engine/chains.ts';
@@ -65,7 +66,7 @@ describe('lowerTraining', () => {
 			source hyper float32[10]
 			source x float32[4,4], per sample
 			source target float32[4,4], per sample
-			group replica0 (0, 1)
+			group copy0 (0, 1)
 			graph stage0.forward (float32[2,4], float32[4,4], float32[4]) -> (float32[2,4] x3)
 			graph stage0.backward (float32[2,4] x4, float32[4,4], float32[4]) -> (float32[4,4], float32[4]), workspace 112 bytes
 			graph stage1.forward (float32[2,4], float32[4,4], float32[2,4] x2) -> (float32[2], float32[2,4]), workspace 64 bytes
@@ -76,23 +77,23 @@ describe('lowerTraining', () => {
 			  iteration
 			     0 feed hyper <- hyper
 			     1 feed feed:x#0 <- x[0:2]
-			     2 run 0F0 stage0.forward (feed:x#0, 2 parameters) -> (saved:act/Tanh_1#0, skip@0#0, h@1#0)
-			     3 send h@1#0 to 1 over 0>1
-			     4 send skip@0#0 to 1 over 0>1
+			     2 run 0F0 stage0.forward (feed:x#0, 2 parameters) -> (skip@0#0, h@1#0, h@1>1#0)
+			     3 send skip@0#0 to 1 over 0>1
+			     4 send h@1>1#0 to 1 over 0>1
 			     5 feed feed:x#1 <- x[2:4]
-			     6 run 0F1 stage0.forward (feed:x#1, 2 parameters) -> (saved:act/Tanh_1#1, skip@0#1, h@1#1)
-			     7 send h@1#1 to 1 over 0>1
-			     8 send skip@0#1 to 1 over 0>1
+			     6 run 0F1 stage0.forward (feed:x#1, 2 parameters) -> (skip@0#1, h@1#1, h@1>1#1)
+			     7 send skip@0#1 to 1 over 0>1
+			     8 send h@1>1#1 to 1 over 0>1
 			     9 recv gradIn:h@1#0 from 1 over 1>0
 			    10 recv gradIn:skip@0#0 from 1 over 1>0
-			    11 run 0B0 stage0.backward (feed:x#0, saved:act/Tanh_1#0, gradIn:h@1#0, gradIn:skip@0#0, 2 gradients) -> (2 gradients)
-			    12 drop (feed:x#0, saved:act/Tanh_1#0, gradIn:h@1#0, gradIn:skip@0#0)
+			    11 run 0B0 stage0.backward (feed:x#0, h@1#0, gradIn:h@1#0, gradIn:skip@0#0, 2 gradients) -> (2 gradients)
+			    12 drop (feed:x#0, h@1#0, gradIn:h@1#0, gradIn:skip@0#0)
 			    13 recv gradIn:h@1#1 from 1 over 1>0
 			    14 recv gradIn:skip@0#1 from 1 over 1>0
-			    15 run 0B1 stage0.backward (feed:x#1, saved:act/Tanh_1#1, gradIn:h@1#1, gradIn:skip@0#1, 2 gradients) -> (2 gradients)
-			    16 drop (feed:x#1, saved:act/Tanh_1#1, gradIn:h@1#1, gradIn:skip@0#1)
-			    17 run norm normSquared.CHUNK (sum:*) -> (normSquared)
-			    18 allReduce (normSquared) over replica0
+			    15 run 0B1 stage0.backward (feed:x#1, h@1#1, gradIn:h@1#1, gradIn:skip@0#1, 2 gradients) -> (2 gradients)
+			    16 drop (feed:x#1, h@1#1, gradIn:h@1#1, gradIn:skip@0#1)
+			    17 run norm normSquared.CHUNK (sum:stage0/*) -> (normSquared)
+			    18 allReduce (normSquared) over copy0
 			    19 update stage0 (hyper, normSquared)
 			    20 fetch normSquared as normSquared from 0
 			    21 drop (normSquared, hyper)
@@ -102,49 +103,99 @@ describe('lowerTraining', () => {
 			  iteration
 			     0 feed hyper <- hyper
 			     1 feed feed:target#0 <- target[0:2]
-			     2 recv in:h@1#0 from 0 over 0>1
-			     3 recv in:skip@0#0 from 0 over 0>1
-			     4 run 1F0 stage1.forward (in:h@1#0, param:mid.weight, in:skip@0#0, feed:target#0) -> (loss@3#0, saved:loss/Sub_2#0)
-			     5 drop (feed:target#0, in:skip@0#0)
+			     2 recv in:skip@0#0 from 0 over 0>1
+			     3 recv in:h@1#0 from 0 over 0>1
+			     4 run 1F0 stage1.forward (in:h@1#0, param:mid.weight, in:skip@0#0, feed:target#0) -> (loss@3#0, saved:1/loss/Sub_2#0)
+			     5 drop (in:skip@0#0, feed:target#0)
 			     6 fetch loss@3#0 as loss from 0
 			     7 drop (loss@3#0)
-			     8 run 1B0 stage1.backward (in:h@1#0, saved:loss/Sub_2#0, param:mid.weight, sum:mid.weight) -> (grad:h@1#0, grad:skip@0#0, sum:mid.weight)
-			     9 drop (in:h@1#0, saved:loss/Sub_2#0)
+			     8 run 1B0 stage1.backward (in:h@1#0, saved:1/loss/Sub_2#0, param:mid.weight, sum:mid.weight) -> (grad:h@1#0, grad:skip@0#0, sum:mid.weight)
+			     9 drop (in:h@1#0, saved:1/loss/Sub_2#0)
 			    10 send grad:h@1#0 to 0 over 1>0
 			    11 send grad:skip@0#0 to 0 over 1>0
 			    12 feed feed:target#1 <- target[2:4]
-			    13 recv in:h@1#1 from 0 over 0>1
-			    14 recv in:skip@0#1 from 0 over 0>1
-			    15 run 1F1 stage1.forward (in:h@1#1, param:mid.weight, in:skip@0#1, feed:target#1) -> (loss@3#1, saved:loss/Sub_2#1)
-			    16 drop (feed:target#1, in:skip@0#1)
+			    13 recv in:skip@0#1 from 0 over 0>1
+			    14 recv in:h@1#1 from 0 over 0>1
+			    15 run 1F1 stage1.forward (in:h@1#1, param:mid.weight, in:skip@0#1, feed:target#1) -> (loss@3#1, saved:1/loss/Sub_2#1)
+			    16 drop (in:skip@0#1, feed:target#1)
 			    17 fetch loss@3#1 as loss from 2
 			    18 drop (loss@3#1)
-			    19 run 1B1 stage1.backward (in:h@1#1, saved:loss/Sub_2#1, param:mid.weight, sum:mid.weight) -> (grad:h@1#1, grad:skip@0#1, sum:mid.weight)
-			    20 drop (in:h@1#1, saved:loss/Sub_2#1)
+			    19 run 1B1 stage1.backward (in:h@1#1, saved:1/loss/Sub_2#1, param:mid.weight, sum:mid.weight) -> (grad:h@1#1, grad:skip@0#1, sum:mid.weight)
+			    20 drop (in:h@1#1, saved:1/loss/Sub_2#1)
 			    21 send grad:h@1#1 to 0 over 1>0
 			    22 send grad:skip@0#1 to 0 over 1>0
-			    23 run norm normSquared.CHUNK (sum:*) -> (normSquared)
-			    24 allReduce (normSquared) over replica0
+			    23 run norm normSquared.CHUNK (sum:stage1/*) -> (normSquared)
+			    24 allReduce (normSquared) over copy0
 			    25 update stage1 (hyper, normSquared)
 			    26 drop (normSquared, hyper)
 			"
 		`);
 	});
 
-	it('sends a skip over every cut between its ends, and its gradient back', () => {
+	const moves = (compiled: Compiled) =>
+		compiled.program.devices.map(({ iteration: all }) => all.flatMap((i) => (i.op === 'send' ? [`${i.slot} to ${i.peer}`] : [])));
+
+	it('sends a skip from reader to reader, past stages that do not read it, and its gradient back', () => {
 		const compiled = lower([1, 2, 3], 1);
 		verifyProgram(compiled.program);
-		const moved = (device: number, op: 'send' | 'recv', to: number) =>
-			iteration(compiled, device).flatMap((i) => (i.op === op && i.peer === to ? [i.slot.replace(/^(in|gradIn):/, '')] : []));
-		expect(moved(0, 'send', 1)).toEqual(['skip@0#0']);
-		expect(moved(1, 'send', 2)).toEqual(['h@1#0', 'skip@0#0']);
-		expect(moved(2, 'send', 3)).toEqual(['h@2#0', 'skip@0#0']);
-		expect(moved(3, 'send', 2)).toEqual(['grad:h@2#0', 'grad:skip@0#0']);
-		expect(moved(2, 'send', 1)).toEqual(['grad:h@1#0', 'grad:skip@0#0']);
-		expect(moved(1, 'send', 0)).toEqual(['grad:skip@0#0']);
-		// Stage 2 does not touch the skip: what it receives is what it sends.
+		// Stage 1 reads the skip before stage 3 does: both gradients reach stage 0 as one.
+		expect(moves(compiled)).toEqual([
+			['skip@0#0 to 1'],
+			['in:skip@0#0 to 3', 'h@1>2#0 to 2', 'grad:skip@0#0 to 0'],
+			['h@2#0 to 3', 'grad:h@1#0 to 1'],
+			['grad:h@2#0 to 2', 'grad:skip@0#0 to 1'],
+		]);
 		expect(compiled.program.graphs['stage2.forward']!.inputs).toHaveLength(2);
 		expect(compiled.program.devices[1]!.residents.map((r) => r.parameter)).toEqual(['*']);
+	});
+
+	it('sends nothing between stages of one rank: a skip of a folded chain stays where it was made', () => {
+		const placed = placeSchedule('1f1b', { ranks: 2, microBatches: 2, placement: 'folded' });
+		const compiled = lower([1, 2, 3], 2, { schedule: placed });
+		verifyProgram(compiled.program);
+		expect(moves(compiled).map((all) => all.map((text) => text.replace(/#\d/, '')))).toEqual([
+			['skip@0>1 to 1', 'skip@0>1 to 1', 'grad:h@2 to 1', 'grad:h@2 to 1'],
+			['h@2 to 0', 'h@2 to 0', 'grad:skip@0 to 0', 'grad:skip@0 to 0'],
+		]);
+		expect(compiled.program.devices.map(({ banks }) => banks.map(({ id }) => id))).toEqual([
+			['stage0', 'stage3'],
+			['stage1', 'stage2'],
+		]);
+	});
+
+	it('parts the backward: what waits for W is handed on in slots, and counts', () => {
+		const placed = placeSchedule('zero-bubble', { ranks: 2, microBatches: 4 });
+		const compiled = lower([2], 4, { schedule: placed });
+		verifyProgram(compiled.program);
+		const runs = iteration(compiled, 1).flatMap((i) => (i.op === 'run' && i.action?.micro === 0 ? [formatInstruction(i)] : []));
+		expect(runs).toEqual([
+			'run 1F0 stage1.forward (in:h@1#0, param:mid.weight, in:skip@0#0, feed:target#0) -> (loss@3#0, saved:1/loss/Sub_2#0)',
+			'run 1I0 stage1.backwardInput (saved:1/loss/Sub_2#0, param:mid.weight) -> (3 grad)',
+			'run 1W0 stage1.backwardWeight (in:h@1#0, grad:skip@0#0, sum:mid.weight) -> (sum:mid.weight)',
+		]);
+	});
+
+	it('gives each device of a rank its rows of every micro-batch, and moves rows between ranks of unequal numbers', () => {
+		const placed = placeSchedule('gpipe', { ranks: 2, microBatches: 1 });
+		const { program } = lowerPipelines([{ trace: traceChain(chain, 6), cuts: [2] }], {
+			schedule: placed,
+			pipelines: 1,
+			replicas: [2, 3],
+			microBatches: 1,
+			microBatchSize: 6,
+			moments: 2,
+			hyperSize: adamwHyperSize,
+		});
+		verifyProgram(program);
+		const fed = program.devices.map((d) =>
+			d.iteration.flatMap((i) => (i.op === 'feed' && i.to > 0 ? [`${i.source}[${i.from}:${i.to}]`] : [])),
+		);
+		expect(fed).toEqual([['x[0:3]'], ['x[3:6]'], ['target[0:2]'], ['target[2:4]'], ['target[4:6]']]);
+		const rows = program.devices[3]!.iteration.flatMap((i) =>
+			i.op === 'recv' && i.slot.startsWith('in:h') ? [`${i.slot} from ${i.peer}`] : [],
+		);
+		expect(rows).toEqual(['in:h@1[2:3]#0 from 0', 'in:h@1[3:4]#0 from 1']);
+		expect(program.groups).toEqual({ rank0: [0, 1], rank1: [2, 3, 4], all: [0, 1, 2, 3, 4] });
 	});
 
 	it('gives every replica its share of the samples', () => {
@@ -159,7 +210,7 @@ describe('lowerTraining', () => {
 			['target[4:6]', 'target[6:8]'],
 		]);
 		expect(program.sources.x!.shape).toEqual([8, 4]);
-		expect(program.groups).toEqual({ stage0: [0, 2], stage1: [1, 3], replica0: [0, 1], replica1: [2, 3] });
+		expect(program.groups).toEqual({ rank0: [0, 2], rank1: [1, 3], copy0: [0, 1], copy1: [2, 3] });
 	});
 
 	it('keeps fewer micro-batches of saved values under 1F1B than under GPipe', () => {
@@ -188,16 +239,16 @@ describe('lowerTraining', () => {
 		[
 			'a schedule of another number of stages',
 			() => lower([2], 2, { schedule: scheduleByName('gpipe')({ stages: 3, microBatches: 2 }) }),
-			/another number of stages\n {2}expected: 2 rows\n {2}found: 3/,
+			/another number of stages\n {2}expected: 2 stages of tiny\n {2}found: 3/,
 		],
 		[
-			'actions it does not lower',
+			'a W without its I',
 			() => {
 				const weight: Action = { stage: 0, kind: 'W', micro: 0 };
 				const schedule: Schedule = [[{ stage: 0, kind: 'F', micro: 0 }, weight]];
 				return lower([], 1, { schedule });
 			},
-			/^stage 0, micro-batch 0: .*W.*\n {2}expected: F or B/,
+			/rank 0, action 1 \(0W0\): runs too early\n {2}expected: I of the micro-batch before it/,
 		],
 	])('refuses %s', (_, make, message) => {
 		expect(make).toThrow(message);

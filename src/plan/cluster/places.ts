@@ -23,10 +23,15 @@ export interface Places {
 	syncLine(place: Place): Line;
 }
 
+/** The device number of the i-th device of a place in a pipeline, where there are `pipelines` pipelines of `devices` devices each. */
+export function deviceNumbering(layout: Layout, pipelines: number, devices: number): (place: Place, pipeline: number, i: number) => number {
+	return ({ offset, count }, pipeline, i) =>
+		layout === 'pipelines' ? pipeline * devices + offset + i : offset * pipelines + pipeline * count + i;
+}
+
 /** The places of `pipelines` pipelines of `devices` devices each. */
 export function placesOf(cluster: Cluster, layout: Layout, pipelines: number, devices: number): Places {
-	const number = ({ offset, count }: Place, pipeline: number, i: number) =>
-		layout === 'pipelines' ? pipeline * devices + offset + i : offset * pipelines + pipeline * count + i;
+	const number = deviceNumbering(layout, pipelines, devices);
 	const devicesOf = (place: Place, pipeline: number) => Array.from({ length: place.count }, (_, i) => number(place, pipeline, i));
 	const hops = new Map<string, readonly Line[]>();
 	const syncs = new Map<string, Line>();
