@@ -9,7 +9,7 @@ import type { DataSetInfo } from './data/types.ts';
 import type { TrainEvent } from './events.ts';
 import type { FeedMaker } from './feeds.ts';
 import type { HostBatch } from './filled/parts.ts';
-import { type FrozenText, type FrozenVae, openFrozenText, openFrozenVae, packagedPath } from './frozen.ts';
+import { type FrozenOptions, type FrozenText, type FrozenVae, openFrozenText, openFrozenVae, packagedPath } from './frozen.ts';
 import { deviceCount } from './plan.ts';
 
 /** A run's frozen parts; a model of labelled pixels has none. */
@@ -20,17 +20,11 @@ export interface FrozenParts {
 
 /** Opens what `[vae]` and `[text_encoder]` name. Throws config and input errors before any work. */
 export async function openFrozenParts(config: TrainConfig, data: DataSetInfo, say: (event: TrainEvent) => void): Promise<FrozenParts> {
-	const { vae: v, text_encoder: t, seed, train, parallel } = config;
+	const { vae: v, text_encoder: t, seed } = config;
 	if (t.path !== '' && t.tokenizer === '') {
 		throw new DiffusionPipeError('config', 'is missing', { place: 'text_encoder.tokenizer', expected: 'the folder of its tokenizer' });
 	}
-	const devices = deviceCount(config);
-	const options = {
-		devices,
-		batch: Math.max(1, Math.min(32, Math.ceil(train.batch_size / devices))),
-		threads: parallel.threads_per_device,
-		disk: config.frozen.cache === 'disk' ? cacheOptions(config, say) : undefined,
-	};
+	const options = frozenOptions(config, say);
 	let vae: FrozenVae | undefined;
 	try {
 		if (v.path !== '') {
@@ -48,6 +42,17 @@ export async function openFrozenParts(config: TrainConfig, data: DataSetInfo, sa
 		await vae?.close();
 		throw error;
 	}
+}
+
+/** How a run's frozen parts are run. */
+export function frozenOptions(config: TrainConfig, say: (event: TrainEvent) => void): FrozenOptions {
+	const devices = deviceCount(config);
+	return {
+		devices,
+		batch: Math.max(1, Math.min(32, Math.ceil(config.train.batch_size / devices))),
+		threads: config.parallel.threads_per_device,
+		disk: config.frozen.cache === 'disk' ? cacheOptions(config, say) : undefined,
+	};
 }
 
 function cacheOptions({ frozen }: TrainConfig, say: (event: TrainEvent) => void): DiskCacheOptions {
@@ -83,6 +88,8 @@ export function stepFeeds(
 	{ vae, text }: FrozenParts,
 	make: FeedMaker,
 	say: (event: TrainEvent) => void,
+	/** Parts for images of other sizes than the first, by `sizeKey`. */
+	bySize: ReadonlyMap<string, { readonly vae: FrozenVae | undefined; readonly make: FeedMaker }> = new Map(),
 ): StepFeeds {
 	const drop = captionDropper(config);
 	const epoch = Math.ceil(loader.info.size / config.train.batch_size);
@@ -100,13 +107,14 @@ export function stepFeeds(
 	};
 	return {
 		feeds: async (step) => {
-			const { images, labels, captions, names, mirrored } = await loader.batchAt(step);
+			const { images, labels, captions, names, mirrored, height, width } = await loader.batchAt(step);
+			const own = bySize.get(`${height}x${width}`) ?? { vae, make };
 			const keys = names.map((name, i) => (mirrored[i] ? `${name} mirrored` : name));
 			const since = performance.now();
-			const samples = vae ? await vae.encode(images, keys, step) : images;
+			const samples = own.vae ? await own.vae.encode(images, keys, step) : images;
 			const conditioning = text ? await text.encode(drop(step, captions)) : {};
 			tell(since);
-			return make({ step, samples, labels, conditioning });
+			return own.make({ step, samples, labels, conditioning });
 		},
 	};
 }

@@ -27,7 +27,9 @@ export function holdoutOf(config: TrainConfig, keep: 'train' | 'held-out') {
  * same. Examples that cannot be loaded are left out.
  */
 export async function loadHeldOut(config: TrainConfig, denoiser: Denoiser, { vae, text }: FrozenParts): Promise<HeldOut[]> {
-	const data = (config.eval.holdout === 'split' ? { ...config.data, split: 'held-out' } : config.data) as DataOptions;
+	// All at the first size, whatever sizes are trained on: a loss over several would depend on how many there are of each.
+	const { buckets: _, ...oneSize } = config.data;
+	const data = (config.eval.holdout === 'split' ? { ...oneSize, split: 'held-out' } : oneSize) as DataOptions;
 	const batchSize = config.eval.batch_size;
 	const loader = await openLoader(data, { seed: 0, batchSize, ...holdoutOf(config, 'held-out') });
 	try {

@@ -4,6 +4,7 @@ import { createLocalEngine } from '../engine/local/engine.ts';
 import type { Chain } from '../nn/chain.ts';
 import { adamwGraph, adamwHyper } from '../program/adamw.ts';
 import type { Timeline } from '../program/timeline.ts';
+import type { BankStore } from './bank-store.ts';
 import type { TrainConfig } from './config.ts';
 import { initialValues, type PlacedParameter, placedParameters } from './parameters.ts';
 import { planTraining, type TrainingPlan } from './plan.ts';
@@ -19,6 +20,8 @@ export interface SessionOptions {
 	readonly seed?: number;
 	/** Cuts to take instead of measuring. */
 	readonly cuts?: readonly number[];
+	/** Memory to share with sessions of the same model at other sizes; absent: the session's own. */
+	readonly store?: BankStore | undefined;
 }
 
 export interface TrainingSession {
@@ -52,9 +55,17 @@ export function hyperOf(config: SessionConfig, step: number): { readonly lr: num
 }
 
 /** Plans `chain` (one output, `loss`, that sums over samples) and starts its devices. The caller closes the session. */
-export async function openSession(chain: Chain, config: SessionConfig, { average, seed, cuts }: SessionOptions): Promise<TrainingSession> {
+export async function openSession(
+	chain: Chain,
+	config: SessionConfig,
+	{ average, seed, cuts, store }: SessionOptions,
+): Promise<TrainingSession> {
 	const plan = await planTraining(config, chain, average ? 3 : 2, cuts);
-	const engine = await createLocalEngine(plan.compiled, { update: adamwGraph(average), threads: config.parallel.threads_per_device });
+	const engine = await createLocalEngine(plan.compiled, {
+		update: adamwGraph(average),
+		threads: config.parallel.threads_per_device,
+		...(store ? { banks: store(plan.compiled.program) } : {}),
+	});
 	const parameters = placedParameters(engine, plan.compiled.banks);
 	if (seed !== undefined) {
 		for (const p of parameters) {

@@ -10,6 +10,8 @@ import { EventWriter } from '../io/tensorboard.ts';
 import type { Denoiser } from '../models/index.ts';
 import { toChromeTrace } from '../program/chrome-trace.ts';
 import { formatProgram } from '../program/text.ts';
+import { bankStore } from './bank-store.ts';
+import { type BucketParts, bucketSession, openBucketParts } from './buckets.ts';
 import {
 	type CheckpointContent,
 	listCheckpoints,
@@ -130,13 +132,14 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 	let drawer: SampleDrawer | undefined;
 	let model: TrainedModel | undefined;
 	let evaluation: Evaluation | undefined;
+	let buckets: BucketParts | undefined;
 	try {
 		model = await openTrainedModel(config);
 		const { className, base } = model;
 		frozen = await openFrozenParts(config, loader.info, say);
 		const tokens = frozen.text ? { tokens: frozen.text.states[0] } : {};
 		const { denoiser, lora } = model.build(tokens);
-		checkData(loader, denoiser, frozen);
+		checkData(config, loader, denoiser, frozen);
 		const chain = trainingChain(denoiser.chain, { sample: denoiser.sample, output: denoiser.output, globalBatch: config.train.batch_size });
 		say({
 			kind: 'note',
@@ -144,7 +147,8 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		});
 		const shift = predictionType === 'flow_prediction' && typeof scheduler.shift === 'number' ? scheduler.shift : 1;
 		const maker = (given?: ReadonlySet<string>) => feedMaker(config, denoiser, { process, predictionType, shift }, given);
-		const start = { average: average !== undefined, ...(resumed ? { cuts: resumed.state.cuts } : { seed: config.seed }) };
+		const store = loader.info.buckets ? bankStore() : undefined;
+		const start = { average: average !== undefined, store, ...(resumed ? { cuts: resumed.state.cuts } : { seed: config.seed }) };
 		let stepping: StepFeeds;
 		if (config.frozen.cache === 'fill' && (frozen.vae || frozen.text)) {
 			const run = await openFilledRun({ chain, config, loader, maker, folder, session: start, say });
@@ -152,7 +156,12 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			stepping = run.feeds;
 		} else {
 			session = await openSession(chain, config, start);
-			stepping = stepFeeds(config, loader, frozen, maker(), say);
+			if (store) {
+				const byDenoiser = (sized: Denoiser) => feedMaker(config, sized, { process, predictionType, shift });
+				buckets = await openBucketParts({ config, data: loader.info, model, options: tokens, denoiser, maker: byDenoiser, say });
+				session = bucketSession(session, buckets, { config, average: start.average, store, say });
+			}
+			stepping = stepFeeds(config, loader, frozen, maker(), say, buckets?.bySize);
 		}
 		const { plan, parameters } = session;
 		const text = formatProgram(plan.compiled.program);
@@ -205,6 +214,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		await drawer?.close();
 		await evaluation?.close();
 		await session?.close();
+		await buckets?.close();
 		await closeFrozenParts(frozen);
 		await model?.close();
 		await loader.close();
@@ -360,8 +370,14 @@ function refuseChanges(state: TrainingState, config: TrainConfig, path: string):
 	});
 }
 
-function checkData(loader: Loader, denoiser: Denoiser, { vae, text }: FrozenParts): void {
-	const { channels, height, width, classes, name } = loader.info;
+function checkData(config: TrainConfig, loader: Loader, denoiser: Denoiser, { vae, text }: FrozenParts): void {
+	const { channels, height, width, classes, name, buckets } = loader.info;
+	if (buckets && config.frozen.cache === 'fill' && (vae || text)) {
+		throw new DiffusionPipeError('config', 'a filled run has images of one size', {
+			place: 'frozen.cache',
+			expected: 'inline or disk, or no data.buckets',
+		});
+	}
 	const found = vae ? vae.latents : [channels, height, width];
 	const want = denoiser.chain.inputs[denoiser.sample]!.shape;
 	if (found.join() !== want.join()) {

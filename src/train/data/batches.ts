@@ -1,6 +1,7 @@
 /** @file The batch of a step as a pure function of data set, seed, batch size and step, so that a run resumed anywhere sees what it would have seen. */
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { randomStream } from '../../core/random.ts';
+import { type BucketStep, bucketSteps, membersOf } from './buckets.ts';
 import { exampleCache, type OnBroken } from './example-cache.ts';
 import type { Batch, DataSet, Example } from './types.ts';
 
@@ -28,44 +29,48 @@ export interface BatchResources {
  * The function from steps to batches.
  *
  * The epochs' permutations (stream `data.order`), one after the other, are cut into batches, which may reach over the end of an epoch. An
- * example that is broken is replaced by the next good one in the same permutation, round its end if need be. Example i of step s is mirrored when
+ * example that is broken is replaced by the next good one in the same permutation, round its end if need be. A data set of several sizes has permutations
+ * for each, and steps as `bucketSteps` has them. Example i of step s is mirrored when
  * stream `data.flip` gives less than 1/2 at (s, i).
  * @throws (the returned function) DiffusionPipeError of kind 'input' when every example is broken
  */
 export function batchMaker(dataSet: DataSet, options: BatchOptions, resources: BatchResources): (step: number) => Promise<Batch> {
 	const { seed, batchSize, flip = false } = options;
 	const { cacheBytes, decoders, onBroken, signal } = resources;
-	const order = permutations(randomStream(seed, 'data.order'), dataSet.size);
+	const { buckets } = dataSet;
+	const members = membersOf(dataSet);
+	const orders = members.map(({ length }, b) => permutations(randomStream(seed, buckets ? `data.order.${b}` : 'data.order'), length));
+	const bucketAt = buckets ? bucketSteps(buckets, seed, batchSize) : (step: number): BucketStep => ({ bucket: 0, start: step * batchSize });
 	const flips = randomStream(seed, 'data.flip');
 	const load = exampleCache(dataSet, cacheBytes, onBroken);
-	const { channels, height, width } = dataSet;
-
-	const exampleAt = async (position: number): Promise<Example> => {
-		const permutation = order(Math.floor(position / dataSet.size));
-		const first = position % dataSet.size;
-		for (let k = 0; k < dataSet.size; k++) {
+	const exampleAt = async (bucket: number, position: number): Promise<Example> => {
+		const own = members[bucket]!;
+		const permutation = orders[bucket]!(Math.floor(position / own.length));
+		const first = position % own.length;
+		for (let k = 0; k < own.length; k++) {
 			signal?.throwIfAborted();
-			const example = await load(permutation[(first + k) % dataSet.size]!);
+			const example = await load(own[permutation[(first + k) % own.length]!]!);
 			if (example !== undefined) return example;
 		}
 		throw new DiffusionPipeError('input', 'not one image can be loaded', {
 			place: dataSet.name,
-			found: `${dataSet.size} broken files`,
+			found: `${members[bucket]!.length} broken files`,
 			hint: 'see the reports on the files before this',
 		});
 	};
 
 	return async (step) => {
-		const start = step * batchSize;
-		if (!Number.isSafeInteger(step) || step < 0 || !Number.isSafeInteger(start + batchSize)) {
+		if (!Number.isSafeInteger(step) || step < 0 || !Number.isSafeInteger((step + 1) * batchSize)) {
 			throw new DiffusionPipeError('internal', 'no such step', {
 				place: dataSet.name,
 				expected: 'a whole number from 0',
 				found: String(step),
 			});
 		}
-		const examples = await mapLimited(batchSize, decoders, (i) => exampleAt(start + i));
-		const length = channels * height * width;
+		const { bucket, start } = bucketAt(step);
+		const examples = await mapLimited(batchSize, decoders, (i) => exampleAt(bucket, start + i));
+		const { height, width } = buckets?.[bucket] ?? dataSet;
+		const length = dataSet.channels * height * width;
 		const images = new Float32Array(batchSize * length);
 		const mirrored = examples.map((_, i) => flip && flips.uniform(step, i) < 0.5);
 		for (const [i, { image }] of examples.entries()) {
@@ -74,6 +79,8 @@ export function batchMaker(dataSet: DataSet, options: BatchOptions, resources: B
 		}
 		return {
 			step,
+			height,
+			width,
 			images,
 			labels: Int32Array.from(examples, (example) => example.label),
 			captions: examples.map((example) => example.caption),

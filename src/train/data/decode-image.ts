@@ -1,5 +1,6 @@
 /** @file Decodes image files with sharp to float planes of one size. */
 import sharp from 'sharp';
+import type { PixelSize } from './types.ts';
 
 /** The size images are brought to. */
 export interface ImageSize {
@@ -11,6 +12,12 @@ export interface ImageSize {
 
 /** Endings of file names that sharp's prebuilt library decodes. */
 export const imageEndings = ['.png', '.jpg', '.jpeg', '.webp', '.gif', '.tif', '.tiff', '.avif'] as const;
+
+/** Rows and columns of an image file, turned as its EXIF data says, from its header alone. Throws what sharp throws. */
+export async function imageSizeOf(file: string): Promise<PixelSize> {
+	const { autoOrient } = await sharp(file).metadata();
+	return { height: autoOrient.height, width: autoOrient.width };
+}
 
 /**
  * Decodes an image file: turned as its EXIF data says, transparency flattened on white, scaled to cover `size` and cropped in the centre. Of an

@@ -15,13 +15,14 @@ export function exampleCache(dataSet: DataSet, limitBytes: number, onBroken: OnB
 	const kept = new Map<number, Example>();
 	const loading = new Map<number, Promise<Example | undefined>>();
 	const broken = new Set<number>();
-	const length = dataSet.channels * dataSet.height * dataSet.width;
 	let bytes = 0;
 
 	const load = async (index: number): Promise<Example | undefined> => {
 		let example: Example;
 		try {
 			example = await dataSet.load(index);
+			const { height, width } = dataSet.buckets?.[dataSet.bucketOf?.(index) ?? 0] ?? dataSet;
+			const length = dataSet.channels * height * width;
 			if (example.image.length !== length) {
 				throw new DiffusionPipeError('input', 'the image has the wrong size', {
 					place: example.name,

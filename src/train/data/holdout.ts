@@ -1,6 +1,7 @@
 /** @file Examples set aside for evaluation, chosen by their names alone, so that the choice is the same whatever else is in the data set and wherever it lies. */
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { randomStream } from '../../core/random.ts';
+import { occupied } from './buckets.ts';
 import type { DataSet } from './types.ts';
 
 /** Which examples are meant. */
@@ -31,5 +32,12 @@ export function partOf(dataSet: DataSet, { size, keep }: Holdout): DataSet {
 		});
 	}
 	const kept = all.filter(({ index }) => heldOut.has(index) === (keep === 'held-out')).map(({ index }) => index);
-	return { ...dataSet, size: kept.length, nameOf: (i) => dataSet.nameOf(kept[i]!), load: (i) => dataSet.load(kept[i]!) };
+	const part = {
+		...dataSet,
+		size: kept.length,
+		nameOf: (i: number) => dataSet.nameOf(kept[i]!),
+		load: (i: number) => dataSet.load(kept[i]!),
+	};
+	const { buckets, bucketOf } = dataSet;
+	return buckets && bucketOf ? { ...part, ...occupied(buckets, kept.map(bucketOf)) } : part;
 }

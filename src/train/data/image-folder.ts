@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { errorCode, fileError } from '../../io/file-error.ts';
-import { decodeImage, imageEndings } from './decode-image.ts';
+import { nearestSize, occupied } from './buckets.ts';
+import { decodeImage, imageEndings, imageSizeOf } from './decode-image.ts';
 import { type FolderListing, listFolder } from './list-folder.ts';
 import { readMetadata } from './metadata-file.ts';
 import { parseOptions, pixels } from './options.ts';
-import type { DataSet } from './types.ts';
+import type { DataSet, PixelSize } from './types.ts';
 
 /** Options of the `folder` data set. */
 export const folderOptions = v.strictObject({
@@ -18,6 +19,11 @@ export const folderOptions = v.strictObject({
 	/** Size the images are brought to: scaled to cover it, cropped in the centre. */
 	height: pixels,
 	width: pixels,
+	/**
+	 * Further sizes, [width, height] each: every image is brought to the size (these, or `height` and `width`) of the nearest aspect ratio, and of those to
+	 * the largest it need not be enlarged for. A step trains on images of one size; the training program is compiled for each size, over the same weights.
+	 */
+	buckets: v.optional(v.array(v.tuple([pixels, pixels]))),
 	/** 3 for RGB, 1 for grey. */
 	channels: v.optional(v.picklist([1, 3]), 3),
 });
@@ -48,11 +54,14 @@ export interface Entry {
  * @throws DiffusionPipeError when the folder is missing or holds no images, or the metadata is malformed
  */
 export async function openImageFolder(options: FolderOptions): Promise<DataSet> {
-	const { path, height, width, channels } = parseOptions(folderOptions, options, 'data');
+	const { path, height, width, channels, buckets = [] } = parseOptions(folderOptions, options, 'data');
 	const listing = await listFolder(path);
 	const { entries, classes } = listing.metadata ? await readMetadata(path) : fromFiles(path, listing);
+	const sizes: PixelSize[] = [{ height, width }, ...buckets.map(([w, h]) => ({ height: h, width: w }))];
+	const chosen = buckets.length > 0 ? await chooseSizes(path, entries, sizes) : undefined;
 	return {
 		name: path,
+		...(chosen ? occupied(sizes, chosen) : {}),
 		size: entries.length,
 		channels,
 		height,
@@ -71,7 +80,7 @@ export async function openImageFolder(options: FolderOptions): Promise<DataSet> 
 			}
 			const file = join(path, entry.file);
 			try {
-				const image = await decodeImage(await readFile(file), { channels, height, width });
+				const image = await decodeImage(await readFile(file), { channels, ...sizes[chosen?.[index] ?? 0]! });
 				const fallback = entry.label === -1 ? '' : classes![entry.label]!;
 				const caption = entry.caption ?? (entry.captionFile === undefined ? fallback : await readCaption(join(path, entry.captionFile)));
 				return { name: entry.file, image, label: entry.label, caption };
@@ -83,6 +92,19 @@ export async function openImageFolder(options: FolderOptions): Promise<DataSet> 
 			}
 		},
 	};
+}
+
+/** For each image the index of the size it is brought to; one that cannot be read counts to the first, and is found broken when it is loaded. */
+async function chooseSizes(path: string, entries: readonly Entry[], sizes: readonly PixelSize[]): Promise<number[]> {
+	const choose = ({ file }: Entry) =>
+		imageSizeOf(join(path, file)).then(
+			(size) => nearestSize(size, sizes),
+			() => 0,
+		);
+	const chosen: number[] = [];
+	// A few at a time: open files are limited.
+	for (let i = 0; i < entries.length; i += 16) chosen.push(...(await Promise.all(entries.slice(i, i + 16).map(choose))));
+	return chosen;
 }
 
 function fromFiles(path: string, { images, captions, others }: FolderListing): { entries: Entry[]; classes: string[] | undefined } {

@@ -12,6 +12,18 @@ export interface Example {
 	readonly caption: string;
 }
 
+/** Rows and columns of an image. */
+export interface PixelSize {
+	readonly height: number;
+	readonly width: number;
+}
+
+/** A size that some examples of a data set have. */
+export interface Bucket extends PixelSize {
+	/** Number of examples. */
+	readonly size: number;
+}
+
 /** What is known of a data set before any image is loaded. */
 export interface DataSetInfo {
 	readonly name: string;
@@ -22,6 +34,8 @@ export interface DataSetInfo {
 	readonly width: number;
 	/** Names of the classes by label, or undefined when the examples have no labels. */
 	readonly classes: readonly string[] | undefined;
+	/** Where examples have several sizes: all of them, each with one example at least. `height` and `width` are then those asked for first. */
+	readonly buckets?: readonly Bucket[] | undefined;
 	/** The licence and whom to name when the data or what was trained on it is shown. */
 	readonly licence: string;
 }
@@ -30,12 +44,17 @@ export interface DataSetInfo {
 export interface DataSet extends DataSetInfo {
 	/** The name of an example, without loading it. */
 	nameOf(index: number): string;
+	/** Which of `buckets` an example is in, where there are any. */
+	bucketOf?(index: number): number;
 	load(index: number): Promise<Example>;
 }
 
 /** The examples of one training step. */
 export interface Batch {
 	readonly step: number;
+	/** Of all its images. */
+	readonly height: number;
+	readonly width: number;
 	/** [batch, channels, height, width], values in [-1, 1], in a buffer of its own that may be transferred. */
 	readonly images: Float32Array<ArrayBuffer>;
 	/** Class of each example, -1 for none; in a buffer of its own. */

@@ -1,0 +1,114 @@
+/**
+ * @file Training on images of several sizes: a model, an autoencoder and a compiled program for each, over one set of weights. Programs are compiled when
+ * their size first comes up; each has threads and activations of its own, while weights, gradients and moments are there once.
+ */
+import { DiffusionPipeError } from '../core/errors.ts';
+import { trainingChain } from '../diffusion/objective.ts';
+import type { Denoiser, DenoiserOptions } from '../models/index.ts';
+import { type Chain, traceChain } from '../nn/chain.ts';
+import type { BankStore } from './bank-store.ts';
+import type { TrainConfig } from './config.ts';
+import type { DataSetInfo, PixelSize } from './data/types.ts';
+import type { TrainEvent } from './events.ts';
+import type { FeedMaker } from './feeds.ts';
+import { type FrozenVae, openFrozenVae, packagedPath } from './frozen.ts';
+import { frozenOptions } from './frozen-parts.ts';
+import type { TrainedModel } from './model.ts';
+import { openSession, type TrainingSession } from './session.ts';
+
+/** What images of one size are trained with. */
+export interface SizedParts {
+	readonly vae: FrozenVae | undefined;
+	readonly make: FeedMaker;
+	readonly chain: Chain;
+}
+
+/** The parts for every size of the data but its first, by `sizeKey` of the images. */
+export interface BucketParts {
+	readonly bySize: ReadonlyMap<string, SizedParts>;
+	close(): Promise<void>;
+}
+
+/** Name of a size. */
+export function sizeKey({ height, width }: PixelSize): string {
+	return `${height}x${width}`;
+}
+
+/** What every size has in common. */
+export interface BucketSetup {
+	readonly config: TrainConfig;
+	readonly data: DataSetInfo;
+	readonly model: TrainedModel;
+	/** Options of the denoiser beside its size. */
+	readonly options: DenoiserOptions;
+	/** The denoiser of the data's first size. */
+	readonly denoiser: Denoiser;
+	readonly maker: (denoiser: Denoiser) => FeedMaker;
+	readonly say: (event: TrainEvent) => void;
+}
+
+/**
+ * Builds the model for every size of the data and opens an autoencoder for each, whose weights are read when it is first used.
+ * @throws DiffusionPipeError of kind 'config' when the model cannot be built for a size, or has other weights there
+ */
+export async function openBucketParts({ config, data, model, options, denoiser, maker, say }: BucketSetup): Promise<BucketParts> {
+	const bySize = new Map<string, SizedParts>();
+	const close = async () => {
+		for (const { vae } of bySize.values()) await vae?.close();
+	};
+	const weightsOf = (chain: Chain) => JSON.stringify([...traceChain(chain, 1).parameters.values()].map(({ name, shape }) => [name, shape]));
+	const wanted = weightsOf(denoiser.chain);
+	try {
+		for (const size of data.buckets ?? []) {
+			if (sizeKey(size) === sizeKey(data)) continue;
+			const place = `data.buckets: ${size.width} x ${size.height}`;
+			const folder = config.vae.path === '' ? undefined : await packagedPath(config.vae.path, 'vae.path');
+			const vae = folder === undefined ? undefined : await openFrozenVae(folder, size, config.seed, frozenOptions(config, say));
+			const [, height, width] = vae?.latents ?? [data.channels, size.height, size.width];
+			const own = model.build({ ...options, height: height!, width: width! }).denoiser;
+			const chain = trainingChain(own.chain, { sample: own.sample, output: own.output, globalBatch: config.train.batch_size });
+			bySize.set(sizeKey(size), { vae, make: maker(own), chain });
+			if (weightsOf(own.chain) === wanted) continue;
+			throw new DiffusionPipeError('config', 'the model has other weights at this size', {
+				place,
+				expected: 'a model whose weights do not depend on the size of its samples',
+				found: `${model.className}`,
+			});
+		}
+		return { bySize, close };
+	} catch (error) {
+		await close();
+		throw error;
+	}
+}
+
+/** `base`, a session over the memory of `store`, with steps for the samples of `parts`, too: a step runs the program of the size of its feeds. */
+export function bucketSession(
+	base: TrainingSession,
+	parts: BucketParts,
+	{ config, average, store, say }: { config: TrainConfig; average: boolean; store: BankStore; say: (event: TrainEvent) => void },
+): TrainingSession {
+	const shapeOf = (chain: Chain) => chain.inputs.noise!.shape.join('x');
+	const byShape = new Map([...parts.bySize].map(([size, { chain }]) => [shapeOf(chain), { size, chain }]));
+	const open = new Map<string, TrainingSession>();
+	const at = async (shape: string): Promise<TrainingSession> => {
+		const sized = byShape.get(shape);
+		const known = sized ? open.get(shape) : base;
+		if (!sized || known) return known!;
+		say({ kind: 'note', text: `compiling for images of ${sized.size}` });
+		const session = await openSession(sized.chain, config, { average, cuts: base.plan.cuts, store });
+		open.set(shape, session);
+		return session;
+	};
+	return {
+		...base,
+		async step(feeds, hyper, trace) {
+			const session = await at(feeds.noise!.shape.slice(1).join('x'));
+			return session.step(feeds, hyper, trace);
+		},
+		async close() {
+			for (const session of open.values()) await session.close();
+			await base.close();
+		},
+	};
+}
