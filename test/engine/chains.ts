@@ -98,6 +98,25 @@ export const skipChain: Chain = chain('skips', [
 	loss(),
 ]);
 
+/** Learns `x0` from `x` and an earlier guess of it. Its first and fifth layers read the guess; the sweep that makes it ends two layers before the loss. */
+export const selfChain: Chain = chain(
+	'self-conditioned',
+	[
+		layer('in', (ctx, live) => {
+			const h = linear(ctx, ctx.g.concat([live.get('x'), live.get('self_cond')], 1), width);
+			live.set('h', h);
+			live.set('skip', ctx.g.tanh(h));
+		}),
+		...Array.from({ length: 3 }, (_, i) => block(`${i}`, 'h', 'h')),
+		layer('again', (ctx, live) => live.set('h', ctx.g.add(linear(ctx, live.get('h'), width), live.get('self_cond')))),
+		block('3', 'h', 'h'),
+		layer('out', (ctx, live) => live.set('x0', linear(ctx, ctx.g.concat([live.get('h'), live.get('skip')], 1), width))),
+		layer('weigh', (ctx, live) => live.set('weighed', ctx.g.mul(live.get('x0'), ctx.param('scale', [1, width], { kind: 'ones' })))),
+		loss('weighed'),
+	],
+	{ self_cond: floats(width) },
+);
+
 /** Buffers, which training leaves as they are: alone in the first layer, beside parameters in others. */
 export const bufferChain: Chain = chain('buffers', [
 	layer('0', (ctx, live) => live.set('h', ctx.g.add(live.get('x'), ctx.buffer('table', [1, width], { kind: 'ones' })))),

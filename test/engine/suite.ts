@@ -8,11 +8,11 @@ import { placeSchedule } from '../../src/plan/schedules/index.ts';
 import type { PlaceOptions, WarmUp } from '../../src/plan/schedules/types.ts';
 import type { Layout as PlanLayout } from '../../src/plan/types.ts';
 import { type AdamwStep, adamwGraph, adamwHyper, adamwHyperSize } from '../../src/program/adamw.ts';
-import { type Compiled, lowerForward, lowerPipelines } from '../../src/program/lower.ts';
+import { type Compiled, type CompiledPipelines, lowerForward, lowerPipelines, type TrainedBackbone } from '../../src/program/lower.ts';
 import type { BankId, DeviceId } from '../../src/program/types.ts';
 import { verifyProgram } from '../../src/program/verify.ts';
 import { expectClose } from '../helpers/close.ts';
-import { bufferChain, chainFeeds, crossingChains, longChain, mixedChain, skipChain } from './chains.ts';
+import { bufferChain, chainFeeds, crossingChains, longChain, mixedChain, selfChain, skipChain } from './chains.ts';
 import { collectiveProgram } from './collective-program.ts';
 import { evaluateChain, ReferenceAdamw, referenceOf, seededWeights, type Weights } from './reference.ts';
 
@@ -22,7 +22,10 @@ export type BankRole = 'parameter' | 'gradient' | { readonly moment: number };
 /** The little that the suite asks of an engine. */
 export interface EngineUnderTest {
 	/** Runs a section and returns what it fetched, by name. */
-	run(section: 'prologue' | 'iteration' | 'epilogue', feeds: Readonly<Record<string, Tensor>>): Promise<ReadonlyMap<string, Tensor>>;
+	run(
+		section: 'prologue' | 'iteration' | 'selfConditioned' | 'epilogue',
+		feeds: Readonly<Record<string, Tensor>>,
+	): Promise<ReadonlyMap<string, Tensor>>;
 	read(device: DeviceId, bank: BankId, role: BankRole): Promise<Float32Array>;
 	write(device: DeviceId, bank: BankId, role: BankRole, values: Float32Array): Promise<void>;
 	close(): Promise<void>;
@@ -35,6 +38,8 @@ export interface SuiteOptions {
 	/** Relative tolerance of losses and gradients. Default 1e-5. */
 	readonly rtol?: number;
 }
+
+type SelfConditioning = NonNullable<TrainedBackbone['selfConditioning']>;
 
 interface Layout {
 	readonly name: string;
@@ -84,7 +89,7 @@ const evenCuts = ({ layers }: Chain, stages: number): number[] =>
 const foldedOnTwo = { ranks: 2, placement: 'folded' } as const;
 
 /** Every schedule of the planner on eight devices. */
-const onEight: readonly Layout[] = [
+export const onEight: readonly Layout[] = [
 	{ ...layout(evenCuts(skipChain, 8), 'gpipe', 1, 8), name: 'gpipe, 8 ranks' },
 	{ ...layout(evenCuts(skipChain, 8), '1f1b', 1, 8), name: '1f1b, 8 ranks' },
 	{ ...layout(evenCuts(skipChain, 16), 'interleaved-1f1b', 1, 8), name: 'interleaved-1f1b, 8 ranks of 2', place: { ranks: 8, chunks: 2 } },
@@ -123,10 +128,13 @@ export function compile(
 	chain: Chain,
 	{ cuts, schedule, replicas, microBatches, warmup = 'usual', recompute = 'views', place, shares, numbering }: Layout,
 	optimiser: { moments: number; hyperSize: number },
-): Compiled {
+	selfConditioning?: SelfConditioning,
+): CompiledPipelines {
 	const microBatchSize = batch / (replicas * microBatches);
-	const compiled = lowerPipelines([{ trace: traceChain(chain, microBatchSize), cuts }], {
-		schedule: placeSchedule(schedule, { ranks: cuts.length + 1, microBatches, warmup, ...place }),
+	const options: PlaceOptions = { ranks: cuts.length + 1, microBatches, warmup, ...place };
+	const compiled = lowerPipelines([{ trace: traceChain(chain, microBatchSize), cuts, ...(selfConditioning ? { selfConditioning } : {}) }], {
+		schedule: placeSchedule(schedule, options),
+		...(selfConditioning ? { sweptSchedule: placeSchedule(schedule, { ...options, selfConditioning: true }) } : {}),
 		pipelines: replicas,
 		microBatches,
 		microBatchSize,
@@ -136,12 +144,19 @@ export function compile(
 		...optimiser,
 	});
 	verifyProgram(compiled.program);
+	if (compiled.selfConditioned) verifyProgram(compiled.selfConditioned);
 	return compiled;
 }
 
-/** Every bank on every device that holds it. */
-function holders({ program, banks }: Compiled): { device: DeviceId; bank: Compiled['banks'][number] }[] {
-	return program.devices.flatMap(({ device, banks: own }) => own.map(({ id }) => ({ device, bank: banks.find((b) => b.bank === id)! })));
+/** Every bank on every device that holds it, of all backbones or of one. */
+function holders(
+	{ program, banks, stages }: Compiled & Partial<CompiledPipelines>,
+	backbone?: number,
+): { device: DeviceId; bank: Compiled['banks'][number] }[] {
+	const own = banks.filter((_, n) => backbone === undefined || stages![n]!.backbone === backbone);
+	return program.devices.flatMap((d) =>
+		own.filter(({ bank }) => d.banks.some(({ id }) => id === bank)).map((bank) => ({ device: d.device, bank })),
+	);
 }
 
 /** Writes weights to every copy of every bank. */
@@ -150,8 +165,9 @@ export async function writeWeights(
 	compiled: Compiled,
 	role: BankRole,
 	weights: Weights,
+	backbone?: number,
 ): Promise<void> {
-	for (const { device, bank } of holders(compiled)) {
+	for (const { device, bank } of holders(compiled, backbone)) {
 		const flat = new Float32Array(bank.size);
 		for (const p of bank.parameters) flat.set(weights.get(p.name)!, p.offset);
 		await engine.write(device, bank.bank, role, role === 'parameter' ? flat : flat.subarray(0, bank.trained));
@@ -165,10 +181,11 @@ async function compareBanks(
 	role: BankRole,
 	wanted: ReadonlyMap<string, ArrayLike<number>>,
 	rtol: number,
+	backbone?: number,
 ): Promise<void> {
 	const seen = new Set<string>();
 	const firstOf = new Map<BankId, Float32Array>();
-	for (const { device, bank } of holders(compiled)) {
+	for (const { device, bank } of holders(compiled, backbone)) {
 		const flat = await engine.read(device, bank.bank, role);
 		// Replicas hold the same bits, or they would drift apart.
 		const first = firstOf.get(bank.bank);
@@ -240,6 +257,16 @@ export function engineSuite(name: string, makeEngine: MakeEngine, { rtol = 1e-5 
 
 	describe(`${name}: three steps of AdamW under every schedule`, () => {
 		for (const where of onEight) it(where.name, () => stepsAgree(skipChain, where, false));
+		const pairs = [
+			['8 ranks', 8, undefined],
+			['2 x ranks of 1, 2 and 1 devices', 3, [1, 2, 1]],
+		] as const;
+		for (const [where, ranks, shares] of pairs) it(`bidirectional, ${where}`, () => cascadeAgrees(ranks, shares));
+		const swept = [
+			{ ...layout(evenCuts(selfChain, 8), '1f1b', 1, 8), name: '1f1b, 8 ranks' },
+			{ ...layout(evenCuts(selfChain, 4), 'zero-bubble', 2, 2), name: 'zero-bubble, folded', place: foldedOnTwo, shares: [1, 2] },
+		];
+		for (const where of swept) it(`self-conditioning in ${where.name}`, () => sweepsAgree(where));
 	});
 
 	it(`${name}: prologue, collectives of unequal parts, messages and epilogue`, async () => {
@@ -318,6 +345,84 @@ export function engineSuite(name: string, makeEngine: MakeEngine, { rtol = 1e-5 
 			if (ema) await compareBanks(engine, compiled, { moment: 2 }, optimiser.average, 10 * rtol);
 			const zero = new Map([...weights].map(([n, w]) => [n, new Float32Array(w.length)]));
 			await compareBanks(engine, compiled, 'gradient', zero, 0);
+		} finally {
+			await engine.close();
+		}
+	};
+
+	/** Two backbones of equal names, one down the ranks and one up, each with its own loss, gradient norm and step size. */
+	const cascadeAgrees = async (ranks: number, shares: readonly number[] | undefined) => {
+		const pipelines = shares ? 2 : 1;
+		const microBatches = shares ? 2 : batch;
+		const microBatchSize = batch / (pipelines * microBatches);
+		const chains = [skipChain, { ...skipChain, name: 'larger', layers: skipChain.layers.filter(({ name: l }) => l !== 'up2') }];
+		const compiled = lowerPipelines(
+			chains.map((chain) => ({ trace: traceChain(chain, microBatchSize), cuts: evenCuts(chain, ranks) })),
+			{
+				schedule: placeSchedule('bidirectional', { ranks, microBatches, backbones: 2 }),
+				pipelines,
+				microBatches,
+				microBatchSize,
+				moments: 2,
+				hyperSize: adamwHyperSize,
+				...(shares ? { replicas: shares } : {}),
+			},
+		);
+		verifyProgram(compiled.program);
+		const sides = chains.map((chain, b) => {
+			const reference = referenceOf(chain, batch);
+			const weights = seededWeights(reference.parameters, 3 + b);
+			return { chain, reference, weights, optimiser: new ReferenceAdamw(weights), lr: 0.01 / (b + 1) };
+		});
+		const engine = await makeEngine(compiled, adamwGraph(false));
+		try {
+			for (const [b, { weights }] of sides.entries()) await writeWeights(engine, compiled, 'parameter', weights, b);
+			for (let step = 1; step <= 3; step++) {
+				const feeds: Record<string, Tensor> = {};
+				const wanted = sides.map(({ chain, reference, optimiser, lr }, b) => {
+					const own = chainFeeds(chain, batch, 10 * b + step);
+					const { losses, grads } = reference.run(optimiser.rounded(), own);
+					for (const [input, value] of Object.entries(own)) feeds[`${chain.name}.${input}`] = value;
+					feeds[`${chain.name}.hyper`] = tensor('float32', [adamwHyperSize], adamwHyper({ ...optimiserStep(step), lr }));
+					return { losses, squared: optimiser.update(grads, { ...optimiserStep(step), lr }) };
+				});
+				const fetched = await engine.run('iteration', feeds);
+				for (const [b, { losses, squared }] of wanted.entries()) {
+					const { name: chain } = chains[b]!;
+					expectClose(fetched.get(`${chain}.loss`)!, losses, { rtol: 10 * rtol, what: `${chain}, losses of step ${step}` });
+					expectClose(fetched.get(`${chain}.normSquared`)!, [squared], { rtol: 10 * rtol, what: `${chain}, squared norm of step ${step}` });
+				}
+			}
+			for (const [b, { optimiser }] of sides.entries()) await compareBanks(engine, compiled, 'parameter', optimiser.weights, 10 * rtol, b);
+		} finally {
+			await engine.close();
+		}
+	};
+
+	/** Iterations with the sweep ahead, between ones without. */
+	const sweepsAgree = async (where: Layout) => {
+		const reference = referenceOf(selfChain, batch);
+		const weights = seededWeights(reference.parameters);
+		const optimiser = new ReferenceAdamw(weights);
+		const back = { input: 'self_cond', output: 'x0' };
+		const compiled = compile(selfChain, where, { moments: 2, hyperSize: adamwHyperSize }, back);
+		const engine = await makeEngine(compiled, adamwGraph(false));
+		try {
+			await writeWeights(engine, compiled, 'parameter', weights);
+			for (const [k, isSwept] of [true, false, true].entries()) {
+				const step = optimiserStep(k + 1);
+				const drawn = chainFeeds(selfChain, batch, k + 1);
+				const zeros = { ...drawn, self_cond: tensor('float32', drawn.x!.shape, new Array<number>(drawn.x!.data.length).fill(0)) };
+				const rounded = optimiser.rounded();
+				const first = isSwept ? evaluateChain({ ...selfChain, outputs: ['x0'] }, batch, rounded, zeros).get('x0')! : zeros.self_cond;
+				const { losses, grads } = reference.run(rounded, { ...zeros, self_cond: first });
+				const squared = optimiser.update(grads, step);
+				const hyper = tensor('float32', [adamwHyperSize], adamwHyper(step));
+				const fetched = await engine.run(isSwept ? 'selfConditioned' : 'iteration', { ...zeros, hyper });
+				expectClose(fetched.get('loss')!, losses, { rtol: 10 * rtol, what: `losses of step ${k + 1}` });
+				expectClose(fetched.get('normSquared')!, [squared], { rtol: 10 * rtol, what: `squared norm of step ${k + 1}` });
+			}
+			await compareBanks(engine, compiled, 'parameter', optimiser.weights, 10 * rtol);
 		} finally {
 			await engine.close();
 		}

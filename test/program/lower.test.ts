@@ -11,9 +11,11 @@ import {
 	lowerForward,
 	lowerPipelines,
 	lowerTraining,
+	type PipelineLayout,
 	peakBytes,
 	signatureOf,
 	stageRanges,
+	type TrainedBackbone,
 	type TrainingLayout,
 } from '../../src/program/lower.ts';
 import { formatInstruction, formatProgram } from '../../src/program/text.ts';
@@ -222,6 +224,46 @@ describe('lowerTraining', () => {
 		const [allFirst, allLast] = peak('gpipe');
 		expect(first).toBeLessThan(allFirst! / 2);
 		expect(last).toBeLessThan(allLast! / 3);
+	});
+
+	it.each<[string, Partial<PipelineLayout>, TrainedBackbone['selfConditioning'], RegExp]>([
+		[
+			'replicas of other ranks',
+			{ replicas: [1, 1, 1] },
+			undefined,
+			/^lowering: replicas of other ranks\n {2}expected: 2 numbers\n {2}found: 3/,
+		],
+		['more devices than samples', { replicas: [3, 1] }, undefined, /fewer samples[\s\S]*at least 3, for rank 0\n {2}found: 2/],
+		[
+			'two backbones in a schedule of one',
+			{ schedule: placeSchedule('bidirectional', { ranks: 2, microBatches: 2, backbones: 2 }) },
+			undefined,
+			/another number of backbones\n {2}expected: 1\n {2}found: 2/,
+		],
+		[
+			'a sweep of what is not self-conditioned',
+			{ sweptSchedule: placeSchedule('1f1b', { ranks: 2, microBatches: 2, selfConditioning: true }) },
+			undefined,
+			/^chain tiny: the schedule has a sweep ahead/,
+		],
+		[
+			'an output that the input cannot take',
+			{ sweptSchedule: placeSchedule('1f1b', { ranks: 2, microBatches: 2, selfConditioning: true }) },
+			{ input: 'guess', output: 'h' },
+			/h cannot be fed back as guess\n {2}expected: an input float32\[4\]\n {2}found: inputs x, target/,
+		],
+	])('refuses %s', (_, options, selfConditioning, message) => {
+		const backbone = { trace: traceChain(chain, 2), cuts: [2], ...(selfConditioning ? { selfConditioning } : {}) };
+		const layout: PipelineLayout = {
+			schedule: placeSchedule('1f1b', { ranks: 2, microBatches: 2 }),
+			pipelines: 1,
+			microBatches: 2,
+			microBatchSize: 2,
+			moments: 2,
+			hyperSize: 0,
+			...options,
+		};
+		expect(() => lowerPipelines([backbone], layout)).toThrow(message);
 	});
 
 	it('leaves gradients where they are when nothing updates them', () => {

@@ -8,10 +8,15 @@ import { fillItems, frozenParts } from '../../engine/filled.ts';
 import { compile, layout } from '../../engine/suite.ts';
 
 const layouts = [layout([], '1f1b', 1, 2), layout([2], '1f1b', 1, 4), layout([1, 3], 'gpipe', 1, 2), layout([2], '1f1b', 2, 2)];
+const placed = [
+	{ ...layout([1, 2, 3], 'zero-bubble', 1, 4), place: { ranks: 2, placement: 'folded' } },
+	{ ...layout([1, 2, 3], 'interleaved-1f1b', 1, 4), place: { ranks: 2, chunks: 2 } },
+	{ ...layout([2], 'zero-bubble', 1, 2), shares: [1, 3] },
+] as const;
 
 test('any plan of the frozen work gives a program that verifies, with every sample of every layer run once per iteration', () => {
 	const { parts, given } = frozenParts();
-	for (const each of layouts) {
+	for (const each of [...layouts, ...placed]) {
 		const training = compile(mixedChain, each, { moments: 2, hyperSize: adamwHyperSize });
 		const devices = training.program.devices.length;
 		fc.assert(
@@ -36,7 +41,7 @@ test('any plan of the frozen work gives a program that verifies, with every samp
 				expect(filled.frozenSources.toSorted()).toEqual(['encoder.noise', 'encoder.pixels', 'teacher.words']);
 				expect(filled.program.sources.x).toBeUndefined();
 			}),
-			{ numRuns: 30 },
+			{ numRuns: 20 },
 		);
 	}
 });
