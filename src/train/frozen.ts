@@ -88,11 +88,24 @@ async function opened(chain: Chain, weights: TensorReader, { devices, batch, thr
 	const forward = await openForward(asSpelledIn(chain, weights.names), { devices, batch, threads });
 	try {
 		await forward.setWeights(async (name) => toFloat32(await weights.read(name)).data);
-		return forward;
+		return oneAtATime(forward);
 	} catch (error) {
 		await forward.close();
 		throw error;
 	}
+}
+
+/** `forward`, whose runs wait for each other: pictures are drawn while the next step's texts are being encoded. */
+function oneAtATime(forward: Forward): Forward {
+	let last: Promise<unknown> = Promise.resolve();
+	return {
+		...forward,
+		run(inputs) {
+			const result = last.then(() => forward.run(inputs));
+			last = result.catch(() => {});
+			return result;
+		},
+	};
 }
 
 /** The rows of `a`, each with that of `b` after it. */
@@ -194,7 +207,7 @@ export async function openFrozenText(folder: string, tokenizerFolder: string, op
 			outputs: ['last_hidden_state', ...(projected ? ['text_embeds'] : [])],
 			weightNames: weights.names,
 		});
-		let forward: Forward | undefined;
+		let forward: Promise<Forward> | undefined;
 		const tokens = chain.inputs.input_ids!.shape[0]!;
 		const { hidden_size, d_model, projection_dim = 512 } = raw as { hidden_size?: number; d_model?: number; projection_dim?: number };
 		const width = hidden_size ?? d_model!;
@@ -206,8 +219,10 @@ export async function openFrozenText(folder: string, tokenizerFolder: string, op
 			texts.forEach((ids, i) => {
 				data.set(ids, i * tokens);
 			});
-			forward ??= await opened(chain, weights, options);
-			const { last_hidden_state, text_embeds } = await forward.run({ input_ids: { dtype: 'int64', shape: [texts.length, tokens], data } });
+			forward ??= opened(chain, weights, options);
+			const { last_hidden_state, text_embeds } = await (await forward).run({
+				input_ids: { dtype: 'int64', shape: [texts.length, tokens], data },
+			});
 			const [states, vectors] = [last_hidden_state!.data as Float32Array, (text_embeds?.data ?? new Float32Array()) as Float32Array];
 			return joinedRows(states, vectors, texts.length);
 		};
@@ -243,7 +258,7 @@ export async function openFrozenText(folder: string, tokenizerFolder: string, op
 			cached: () => disk?.counts(),
 			async close() {
 				await disk?.flush();
-				await forward?.close();
+				await (await forward?.catch(() => undefined))?.close();
 				await weights.close();
 			},
 		};

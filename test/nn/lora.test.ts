@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { type Shape, sizeOf, type Tensor, tensor } from '../../src/core/tensor.ts';
 import { fluxChain, readFluxConfig } from '../../src/models/flux.ts';
+import { createDenoiser } from '../../src/models/index.ts';
 import { readSD3Config, sd3Chain } from '../../src/models/sd3.ts';
 import { readUNetConditionConfig, unetConditionChain } from '../../src/models/unet-condition.ts';
 import { traceChain } from '../../src/nn/chain.ts';
@@ -79,6 +80,21 @@ describe('chooseModules', () => {
 		expect(chooseModules(sd3, ['transformer_blocks.0.attn.add_q_proj'])).toEqual(['transformer_blocks.0.attn.add_q_proj']);
 		const flux = fluxChain(readFluxConfig(configOf('flux')));
 		expect(chooseModules(flux, ['proj_mlp']).every((path) => path.startsWith('single_transformer_blocks.'))).toBe(true);
+	});
+
+	it.each(['dit', 'pixart', 'sd3', 'sd35', 'flux', 'unet-ddpm', 'unet-sdxl'])('adapts attention of %s, leaving its weights', (folder) => {
+		const config = configOf(folder);
+		const { chain } = createDenoiser(config._class_name, config);
+		const modules = chooseModules(chain, ['to_q', 'to_k', 'to_v', 'to_out.0']);
+		expect(modules.length).toBeGreaterThan(0);
+		const { parameters } = traceChain(loraChain(chain, { rank: 4, alpha: 4, modules, init: 'gaussian' }), 1);
+		const trained = [...parameters.values()].filter((p) => p.trained);
+		expect(trained.length).toBe(2 * modules.length);
+		for (const path of modules) {
+			const { shape } = parameters.get(`${path}.weight`)!;
+			expect(parameters.get(`${path}.lora_A.weight`)).toMatchObject({ shape: [4, shape[1]], init: { kind: 'normal', std: 1 / 4 } });
+			expect(parameters.get(`${path}.lora_B.weight`)!.shape).toEqual([shape[0], 4]);
+		}
 	});
 
 	it('says which names there are when one means nothing', () => {

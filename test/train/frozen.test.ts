@@ -27,6 +27,9 @@ it('encodes a text to the same states and projection whatever is encoded with it
 			expect(pooled!.subarray(i * 64, (i + 1) * 64)).toEqual(alone.pooled_projections);
 		}
 		expect(pooled!.subarray(0, 64)).not.toEqual(alone.pooled_projections);
+		// As when pictures are drawn while a step is prepared.
+		const [one, other] = await Promise.all([text.encode(['dog face']), text.encode(['cat face'])]);
+		expect(one.encoder_hidden_states).not.toEqual(other.encoder_hidden_states);
 	} finally {
 		await text.close();
 	}
