@@ -67,6 +67,7 @@ describe('training progress without a terminal', () => {
 		});
 		progress.onEvent({ kind: 'resumed', step: 40, path: 'runs/a/checkpoints/step-00000040' });
 		progress.onEvent({ kind: 'skipped', name: 'x.png', reason: 'truncated' });
+		progress.onEvent({ kind: 'eval', step: 50, loss: 0.25, quantiles: [{ quantile: 0.5, loss: 0.25 }], samples: 12, ms: 3 });
 		progress.onEvent({ kind: 'sample', step: 50, path: 'runs/a/samples/50.png' });
 		progress.onEvent({ kind: 'checkpoint', step: 50, path: 'runs/a/checkpoints/step-00000050' });
 		expect(text().split('\n')).toEqual([
@@ -76,6 +77,7 @@ describe('training progress without a terminal', () => {
 			'  stage 1: d (1 layer)',
 			'resumed at step 40 from runs/a/checkpoints/step-00000040',
 			'left out x.png: truncated',
+			'held-out loss at step 50: 0.2500 (12 examples)',
 			'pictures of step 50: runs/a/samples/50.png',
 			'saved step 50: runs/a/checkpoints/step-00000050',
 			'',
