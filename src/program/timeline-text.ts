@@ -28,19 +28,35 @@ const wait: Cell = { symbol: '.' };
  * `.` for waiting. Below them the time and the meaning of the marks in use.
  */
 export function renderTimeline(timeline: Timeline, columns: number, options: TimelineTextOptions = {}): string {
+	return renderTimelines([{ name: '', timeline }], columns, options);
+}
+
+/** Timelines below each other, each under its name, at one scale of time and with the same marks: `columns` characters are the longest of them. */
+export function renderTimelines(
+	timelines: readonly { readonly name: string; readonly timeline: Timeline }[],
+	columns: number,
+	options: TimelineTextOptions = {},
+): string {
 	const { colour = false, label = (device) => `device ${device}` } = options;
-	const extent = extentOf(timeline);
-	const shares = busyShares(timeline);
-	const palette = paletteOf([timeline]);
-	const labels = timeline.devices.map(({ device }) => escapeControls(label(device)));
-	const width = Math.max(0, ...labels.map((text) => text.length));
-	const rows = timeline.devices.map(({ spans }, i) => {
-		const percent = `${Math.round(100 * shares[i]!)}`.padStart(3);
-		return `${labels[i]!.padEnd(width)} |${paint(rowOf(spans, extent, columns, palette), colour)}| ${percent} % busy`;
+	const palette = paletteOf(timelines.map(({ timeline }) => timeline));
+	const extents = timelines.map(({ timeline }) => extentOf(timeline));
+	const longest = Math.max(0, ...extents.map(({ start, end }) => end - start));
+	const labels = timelines.map(({ timeline }) => timeline.devices.map(({ device }) => escapeControls(label(device))));
+	const width = Math.max(0, ...labels.flat().map((text) => text.length));
+	const blocks = timelines.map(({ name, timeline }, t) => {
+		const { start, end } = extents[t]!;
+		const shares = busyShares(timeline);
+		const own = longest > 0 ? Math.max(1, Math.round((columns * (end - start)) / longest)) : columns;
+		const rows = timeline.devices.map(({ spans }, i) => {
+			const percent = `${Math.round(100 * shares[i]!)}`.padStart(3);
+			const cells = paint(rowOf(spans, { start, end }, own, palette), colour);
+			return `${labels[t]![i]!.padEnd(width)} |${cells}|${' '.repeat(columns - own)} ${percent} % busy`;
+		});
+		const [from, to] = [formatMs(start), formatMs(end)];
+		const axis = `${' '.repeat(width + 2)}${from}${to.padStart(Math.max(to.length + 1, own - from.length))}`;
+		return [...(name === '' ? [] : [name]), ...rows, axis];
 	});
-	const [start, end] = [formatMs(extent.start), formatMs(extent.end)];
-	const axis = `${' '.repeat(width + 2)}${start}${end.padStart(Math.max(end.length + 1, columns - start.length))}`;
-	return `${[...rows, axis, legend(palette, colour)].join('\n')}\n`;
+	return `${[...blocks.flat(), legend(palette, colour)].join('\n')}\n`;
 }
 
 /** Columns that are left for the rows of `renderTimeline` on a terminal of `width` characters, at least 20. */

@@ -1,14 +1,19 @@
 /** @file Lays a training run over devices: measures every layer, cuts the chain by time, lowers and verifies. */
+import { availableParallelism } from 'node:os';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { byteSize } from '../core/tensor.ts';
-import { measureGraphs } from '../engine/local/measure.ts';
+import { measureProfile } from '../engine/local/profile.ts';
 import { type Chain, type ChainTrace, liveAt, traceChain } from '../nn/chain.ts';
+import { draftPlan } from '../plan/draft.ts';
 import { partitionChain } from '../plan/partition/chain.ts';
+import type { Profile } from '../plan/profile/types.ts';
 import { scheduleByName } from '../plan/schedules/index.ts';
+import { simulatePlan } from '../plan/search/simulate-plan.ts';
 import { adamwHyperSize } from '../program/adamw.ts';
 import { type Compiled, lowerTraining, signatureOf, stageRanges } from '../program/lower.ts';
 import { trainedDefinitions, trainingStage } from '../program/stage.ts';
 import { verifyProgram } from '../program/verify.ts';
+import { localCluster, type Planned } from './planned.ts';
 import type { SessionConfig } from './session.ts';
 
 /** A compiled run with what is known of its stages. */
@@ -18,6 +23,8 @@ export interface TrainingPlan {
 	readonly cuts: readonly number[];
 	/** Per stage: layer names, and measured forward + backward time per micro-batch (0 when nothing was measured). */
 	readonly stages: readonly { readonly layers: readonly string[]; readonly ms: number }[];
+	/** What the cuts were made from and what that predicts; absent when nothing was measured. */
+	readonly planned?: Planned;
 }
 
 /** Devices a config uses. */
@@ -31,14 +38,14 @@ export function microBatchSize({ train: t, parallel: p }: SessionConfig): number
 }
 
 /**
- * Compiles `chain` (with its objective) as `config` says. `knownCuts` are taken instead of measuring, so that a resumed run is cut
- * as it was. Throws a config error when there are more stages than layers, a program error when memory does not suffice.
+ * Compiles `chain` (with its objective) as `config` says. `known` is taken instead of measuring: cuts, so that a resumed run is cut as it was, or a profile
+ * to cut by. Throws a config error when there are more stages than layers, a program error when memory does not suffice.
  */
 export async function planTraining(
 	config: SessionConfig,
 	chain: Chain,
 	moments: number,
-	knownCuts?: readonly number[],
+	known: { readonly cuts?: readonly number[]; readonly profile?: Profile } = {},
 ): Promise<TrainingPlan> {
 	const { parallel: p, train: t } = config;
 	const batch = microBatchSize(config);
@@ -52,17 +59,17 @@ export async function planTraining(
 		});
 	}
 	let cuts: readonly number[] = [];
-	let layerMs: readonly number[] = new Array<number>(layers).fill(0);
+	let planned: Planned | undefined;
 	if (p.pipeline_stages > 1) {
 		if (p.partition_method === 'manual') cuts = p.partition_split!;
-		else if (knownCuts?.length === p.pipeline_stages - 1) cuts = knownCuts;
+		else if (known.cuts?.length === p.pipeline_stages - 1) cuts = known.cuts;
 		else {
-			const profile = await measureLayers(trace, batch, p.threads_per_device);
-			layerMs = profile.ms;
-			const memory = p.memory_bytes > 0 ? { memory: { layerBytes: profile.bytes, limitBytes: p.memory_bytes } } : {};
-			cuts = partitionChain({ layerMs, stages: p.pipeline_stages, ...memory })
+			const profile = known.profile ?? (await measureLayers(config, chain, moments));
+			const memory = p.memory_bytes > 0 ? { memory: { layerBytes: layerBytes(config, trace), limitBytes: p.memory_bytes } } : {};
+			cuts = partitionChain({ layerMs: layerMs(profile), stages: p.pipeline_stages, ...memory })
 				.stages.slice(1)
 				.map((s) => s.from);
+			planned = planOfCuts(config, profile, cuts);
 		}
 	}
 	const compiled = lowerTraining(trace, {
@@ -79,32 +86,54 @@ export async function planTraining(
 		hyperSize: adamwHyperSize,
 	});
 	verifyProgram(compiled.program, p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {});
+	const ms = planned ? layerMs(planned.profile) : new Array<number>(layers).fill(0);
 	const stages = stageRanges(layers, cuts).map(([from, to]) => ({
 		layers: chain.layers.slice(from, to).map((l) => l.name),
-		ms: layerMs.slice(from, to).reduce((a, b) => a + b, 0),
+		ms: ms.slice(from, to).reduce((a, b) => a + b, 0),
 	}));
-	return { trace, compiled, cuts, stages };
+	return { trace, compiled, cuts, stages, ...(planned ? { planned } : {}) };
 }
 
-/** Forward + backward time (ms) and bytes (parameters with gradients and moments, saved values) of every layer at `batch` samples. */
-export async function measureLayers(
-	trace: ChainTrace,
-	batch: number,
-	threads = 1,
-): Promise<{ readonly ms: readonly number[]; readonly bytes: readonly number[] }> {
-	const trained = trainedDefinitions(trace);
-	const built = trace.chain.layers.map((_, i) => {
-		const back = new Set(liveAt(trace, i + 1).filter((id) => trained.has(id)));
-		return trainingStage(trace, i, i + 1, batch, back, trace.outputs, 'views');
+/** The profile of the run's chain at its micro-batch, measured on as many threads as will compute side by side. */
+export function measureLayers(config: SessionConfig, chain: Chain, moments: number): Promise<Profile> {
+	const { parallel: p } = config;
+	return measureProfile(
+		{ name: chain.name, backbones: [{ name: 'backbone', chain, losses: ['loss'] }], frozen: [] },
+		{
+			batchSizes: [microBatchSize(config)],
+			threads: p.threads_per_device,
+			devices: Math.min(deviceCount(config), availableParallelism()),
+			average: moments > 2,
+		},
+	);
+}
+
+/** What cutting a profile's backbone so is predicted to take. */
+export function planOfCuts(config: SessionConfig, profile: Profile, cuts: readonly number[]): Planned {
+	const { parallel: p, train: t } = config;
+	const cluster = localCluster(deviceCount(config), p.memory_bytes);
+	const draft = draftPlan(profile, cluster, t.batch_size, [cuts], {
+		microBatches: t.gradient_accumulation_steps,
+		pipelines: p.data_parallel,
+		schedule: p.pipeline_schedule,
+		recompute: p.activation_checkpointing === 'full',
 	});
-	const graphs = built.flatMap((b) => (b.backward ? [b.forward, b.backward] : [b.forward]));
-	const times = await measureGraphs(graphs, { threads });
-	let at = 0;
-	const ms = built.map((b) => times[at++]! + (b.backward ? times[at++]! : 0));
-	const bytes = built.map((b) => {
-		const parameters = b.stage.parameters.reduce((n, p) => n + byteSize({ dtype: 'float32', shape: p.shape }), 0);
-		const { outputs, workspaceBytes } = signatureOf(b.forward);
+	return { profile, cluster, plan: simulatePlan(draft, profile, cluster, 0).plan };
+}
+
+/** Forward and backward of each layer at the profile's first batch size, ms. */
+function layerMs({ backbones }: Profile): number[] {
+	return backbones[0]!.layers.map((l) => l.forwardMs[0]! + l.backwardInputMs[0]! + l.backwardWeightMs[0]!);
+}
+
+/** Bytes of every layer: parameters with gradients and moments, saved values, and what its forward needs besides. */
+function layerBytes(config: SessionConfig, trace: ChainTrace): number[] {
+	const trained = trainedDefinitions(trace);
+	return trace.chain.layers.map((_, i) => {
+		const back = new Set(liveAt(trace, i + 1).filter((id) => trained.has(id)));
+		const { stage, forward } = trainingStage(trace, i, i + 1, microBatchSize(config), back, trace.outputs, 'views');
+		const parameters = stage.parameters.reduce((n, p) => n + byteSize({ dtype: 'float32', shape: p.shape }), 0);
+		const { outputs, workspaceBytes } = signatureOf(forward);
 		return 4 * parameters + workspaceBytes + outputs.reduce((n, o) => n + byteSize(o), 0);
 	});
-	return { ms, bytes };
 }

@@ -15,6 +15,12 @@ export interface RunFolder {
 	/** The programs as text. */
 	readonly programs: string;
 	readonly traces: string;
+	/** The last traced step. */
+	readonly timeline: string;
+	/** What the run was planned from, and the plan; of runs that measured their layers. */
+	readonly profile: string;
+	readonly cluster: string;
+	readonly plan: string;
 }
 
 /** Where everything of the run in folder `root` lies. Nothing is read or made. */
@@ -28,10 +34,17 @@ export function runFolder(root: string): RunFolder {
 		config: join(root, 'config.json'),
 		programs: join(root, 'programs.txt'),
 		traces: join(root, 'traces'),
+		timeline: join(root, 'timeline.json'),
+		profile: join(root, 'profile.json'),
+		cluster: join(root, 'cluster.json'),
+		plan: join(root, 'plan.json'),
 	};
 }
 
-const ours = ['metrics.jsonl', 'samples', 'checkpoints', 'pipeline', 'config.json', 'programs.txt', 'traces', 'profile.json', 'plan.json'];
+const ours = [
+	...['metrics.jsonl', 'samples', 'checkpoints', 'pipeline', 'config.json', 'programs.txt', 'traces'],
+	...['timeline.json', 'profile.json', 'cluster.json', 'plan.json'],
+];
 
 /**
  * Makes the folder. Without `resume` it must not hold a run: throws an input error that says how to go on, unless `overwrite`, which

@@ -2,13 +2,14 @@
 import type { Tensor } from '../core/tensor.ts';
 import { createLocalEngine } from '../engine/local/engine.ts';
 import type { Chain } from '../nn/chain.ts';
+import type { Profile } from '../plan/profile/types.ts';
 import { adamwGraph, adamwHyper } from '../program/adamw.ts';
-import type { Timeline } from '../program/timeline.ts';
 import type { BankStore } from './bank-store.ts';
 import type { TrainConfig } from './config.ts';
 import { initialValues, type PlacedParameter, placedParameters } from './parameters.ts';
 import { planTraining, type TrainingPlan } from './plan.ts';
 import { emaDecay, learningRate } from './rates.ts';
+import type { TracedStep } from './recording.ts';
 
 /** The parts of a config that say how a chain is laid out and optimised. */
 export type SessionConfig = Pick<TrainConfig, 'train' | 'optimizer' | 'parallel'>;
@@ -20,8 +21,18 @@ export interface SessionOptions {
 	readonly seed?: number;
 	/** Cuts to take instead of measuring. */
 	readonly cuts?: readonly number[];
+	/** To cut by instead of measuring. */
+	readonly profile?: Profile;
 	/** Memory to share with sessions of the same model at other sizes; absent: the session's own. */
 	readonly store?: BankStore | undefined;
+}
+
+/** What a step gave. */
+export interface SteppedResult {
+	readonly loss: number;
+	readonly gradNorm: number;
+	/** When traced: what the devices did, what they held, and in which section of the program. */
+	readonly traced: Pick<TracedStep, 'timeline' | 'held' | 'section' | 'compiled'> | undefined;
 }
 
 export interface TrainingSession {
@@ -34,7 +45,7 @@ export interface TrainingSession {
 		trace?: boolean,
 		/** What a filled session runs for the next step; others do not read it. */
 		ahead?: Readonly<Record<string, Tensor>>,
-	): Promise<{ readonly loss: number; readonly gradNorm: number; readonly timeline: Timeline | undefined }>;
+	): Promise<SteppedResult>;
 	close(): Promise<void>;
 }
 
@@ -58,9 +69,9 @@ export function hyperOf(config: SessionConfig, step: number): { readonly lr: num
 export async function openSession(
 	chain: Chain,
 	config: SessionConfig,
-	{ average, seed, cuts, store }: SessionOptions,
+	{ average, seed, cuts, profile, store }: SessionOptions,
 ): Promise<TrainingSession> {
-	const plan = await planTraining(config, chain, average ? 3 : 2, cuts);
+	const plan = await planTraining(config, chain, average ? 3 : 2, { ...(cuts ? { cuts } : {}), ...(profile ? { profile } : {}) });
 	const engine = await createLocalEngine(plan.compiled, {
 		update: adamwGraph(average),
 		threads: config.parallel.threads_per_device,
@@ -78,13 +89,14 @@ export async function openSession(
 		plan,
 		parameters,
 		async step(feeds, hyper, trace = false) {
-			const { fetched, timeline } = await engine.run(
+			const { fetched, timeline, held } = await engine.run(
 				'iteration',
 				{ ...feeds, hyper: { dtype: 'float32', shape: [hyper.length], data: hyper } },
 				{ trace },
 			);
 			const numbers = (name: string) => fetched.get(name)!.data as Float32Array;
-			return { loss: numbers('loss').reduce((a, b) => a + b, 0), gradNorm: Math.sqrt(numbers('normSquared')[0]!), timeline };
+			const traced = timeline && held && { timeline, held, compiled: plan.compiled, section: 'iteration' as const };
+			return { loss: numbers('loss').reduce((a, b) => a + b, 0), gradNorm: Math.sqrt(numbers('normSquared')[0]!), traced };
 		},
 		close: () => engine.close(),
 	};

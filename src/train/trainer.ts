@@ -8,7 +8,6 @@ import { writeJson } from '../io/json-file.ts';
 import { openJsonLines } from '../io/jsonl.ts';
 import { EventWriter } from '../io/tensorboard.ts';
 import type { Denoiser } from '../models/index.ts';
-import { toChromeTrace } from '../program/chrome-trace.ts';
 import { formatProgram } from '../program/text.ts';
 import { bankStore } from './bank-store.ts';
 import { type BucketParts, bucketSession, openBucketParts } from './buckets.ts';
@@ -38,6 +37,8 @@ import { holdoutOf, loadHeldOut } from './held-out.ts';
 import { openTrainedModel, readBase, type TrainedModel } from './model.ts';
 import type { PlacedParameter } from './parameters.ts';
 import { deviceCount } from './plan.ts';
+import { writePlanned } from './planned.ts';
+import { stepRecorder } from './recording.ts';
 import { prepareRunFolder, type RunFolder, runFolder } from './run-folder.ts';
 import { hyperOf, openSession, type TrainingSession } from './session.ts';
 
@@ -164,6 +165,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			stepping = stepFeeds(config, loader, frozen, maker(), say, buckets?.bySize);
 		}
 		const { plan, parameters } = session;
+		if (plan.planned) await writePlanned(folder, plan.planned);
 		const text = formatProgram(plan.compiled.program);
 		say({ kind: 'plan', devices: plan.compiled.program.devices.length, stages: plan.stages, text });
 		await writeWhole(folder.programs, text);
@@ -228,6 +230,7 @@ async function runSteps(run: Run): Promise<TrainResult> {
 	const began = clock();
 	const metrics = await openJsonLines(folder.metrics, { resumeFrom: firstStep + 1 });
 	const events = log.tensorboard ? new EventWriter(folder.root, firstStep > 0 ? { resumeFrom: firstStep + 1 } : {}) : undefined;
+	const record = stepRecorder(folder, config.parallel.threads_per_device, say);
 	const samples: string[] = [];
 	const recent: number[] = [];
 	let step = firstStep;
@@ -279,7 +282,7 @@ async function runSteps(run: Run): Promise<TrainResult> {
 			const running = session.step(feeds, hyper, trace, ahead);
 			prepared = nextFeeds(step + 1);
 			prepared.catch(() => {});
-			const { loss: stepLoss, gradNorm, timeline } = await running;
+			const { loss: stepLoss, gradNorm, traced } = await running;
 			step++;
 			loss = stepLoss;
 			if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
@@ -304,7 +307,7 @@ async function runSteps(run: Run): Promise<TrainResult> {
 					'perf/images_per_s': imagesPerSecond,
 				});
 			}
-			if (timeline) await writeJson(join(folder.traces, `step-${step}.json`), toChromeTrace([{ name: `step ${step}`, timeline }]));
+			if (trace && traced) await record({ step, stepMs, ...traced });
 			say({
 				kind: 'step',
 				step,

@@ -70,7 +70,7 @@ async function publishedJob(name: string, given: Given, { cwd, note }: Surroundi
 }
 
 async function modelJob(name: string, given: Given, { cwd, note }: Surroundings): Promise<PlanJob> {
-	const { localCluster } = await import('../../train/filled/plan.ts');
+	const { localCluster } = await import('../../train/planned.ts');
 	const cluster = needCluster(await givenCluster(given, cwd, (devices) => localCluster(devices, 0)));
 	const batch = needBatch(given.batch);
 	const { folderJob } = await import('./folder-job.ts');
@@ -90,7 +90,7 @@ async function modelJob(name: string, given: Given, { cwd, note }: Surroundings)
 
 async function configuredJob(name: string, given: Given, { cwd, note }: Surroundings): Promise<PlanJob> {
 	const config = await configOf(name, given, cwd);
-	const { localCluster } = await import('../../train/filled/plan.ts');
+	const { localCluster } = await import('../../train/planned.ts');
 	const { pipeline_stages, data_parallel, memory_bytes } = config.parallel;
 	const local = (devices: number) => localCluster(devices, memory_bytes);
 	const cluster = (await givenCluster(given, cwd, local)) ?? local(pipeline_stages * data_parallel);

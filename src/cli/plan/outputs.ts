@@ -14,17 +14,22 @@ import { planPage, planSvg } from '../../program/picture/plan-picture.ts';
 import { frozenBefore, pipelineDevices, planTimeline } from '../../program/plan-timeline.ts';
 import type { PlanJob } from './job.ts';
 
-type Writer = (result: SearchResult, job: Pick<PlanJob, 'profile' | 'cluster'>) => string;
+/** By ending, the longest first: what writes that file. */
+export type Writers<T> = Readonly<Record<string, (value: T) => string>>;
 
-const json = (value: unknown) => `${JSON.stringify(value, null, 1)}\n`;
+interface Planned extends Pick<PlanJob, 'profile' | 'cluster'> {
+	readonly result: SearchResult;
+}
 
-/** By ending, the longest first. Those of a folder are called `plan` and the ending. */
-const writers: Readonly<Record<string, Writer>> = {
-	'.trace.json': (result, { profile }) =>
+/** A value as the text of a JSON file. */
+export const json = (value: unknown) => `${JSON.stringify(value, null, 1)}\n`;
+
+const writers: Writers<Planned> = {
+	'.trace.json': ({ result, profile }) =>
 		`${JSON.stringify(toChromeTrace([{ name: 'predicted', timeline: planTimeline(result, profile.frozen), memory: deviceMemory(result, profile) }]))}\n`,
-	'.json': (result) => json(planDocument(result.plan)),
-	'.svg': (result, { profile }) => planSvg(result, { frozen: profile.frozen }),
-	'.html': (result, { profile }) => planPage(result, { frozen: profile.frozen }),
+	'.json': ({ result }) => json(planDocument(result.plan)),
+	'.svg': ({ result, profile }) => planSvg(result, { frozen: profile.frozen }),
+	'.html': ({ result, profile }) => planPage(result, { frozen: profile.frozen }),
 };
 
 /** Device by device of the first pipeline. */
@@ -34,43 +39,54 @@ function deviceMemory(result: SearchResult, profile: Profile): readonly (readonl
 }
 
 /** What a folder holds besides, so that the plan can be walked again from the folder alone. */
-const inputs: Readonly<Record<string, (job: Pick<PlanJob, 'profile' | 'cluster'>) => string>> = {
+const inputs: Writers<Planned> = {
 	'profile.json': ({ profile }) => json(profile),
 	'cluster.json': ({ cluster }) => json(cluster),
 };
 
-/**
- * Refuses an `--out` that cannot be written, before any work: a usage error for an unknown ending, an input error for a folder that is a file.
- * @returns what writes the answer and returns the paths written, as given
- */
+/** `outputOf` for what a search answers: files called `plan`. */
 export function outputTo(out: string, cwd: string): (result: SearchResult, job: Pick<PlanJob, 'profile' | 'cluster'>) => Promise<string[]> {
+	const write = outputOf(out, cwd, { name: 'plan', writers, besides: inputs });
+	return (result, { profile, cluster }) => write({ result, profile, cluster });
+}
+
+/**
+ * Refuses an `--out` that cannot be written, before any work: a usage error for an unknown ending, an input error for a folder that is a file. Files of a
+ * folder are called `name` and the ending; those of `besides` have names of their own.
+ * @returns what writes the value and returns the paths written, as given
+ */
+export function outputOf<T>(
+	out: string,
+	cwd: string,
+	{ name, writers: known, besides = {} }: { readonly name: string; readonly writers: Writers<T>; readonly besides?: Writers<T> },
+): (value: T) => Promise<string[]> {
 	const path = resolve(cwd, out);
 	const isFolder = existsSync(path) && statSync(path).isDirectory();
-	const ending = isFolder ? undefined : Object.keys(writers).find((end) => basename(out).toLowerCase().endsWith(end));
+	const ending = isFolder ? undefined : Object.keys(known).find((end) => basename(out).toLowerCase().endsWith(end));
 	if (!isFolder && ending === undefined && /\.[a-z]+$/i.test(basename(out))) {
 		throw new DiffusionPipeError('usage', 'has an ending that is not known', {
 			place: `--out ${out}`,
-			expected: `a folder, or a file that ends in ${Object.keys(writers).join(', ')}`,
+			expected: `a folder, or a file that ends in ${Object.keys(known).join(', ')}`,
 		});
 	}
 	if (ending === undefined && existsSync(path) && !isFolder) {
 		throw new DiffusionPipeError('input', 'is a file, not a folder', { place: `--out ${out}` });
 	}
-	return async (result, job) => {
+	return async (value) => {
 		if (ending !== undefined) {
-			await writeWhole(path, writers[ending]!(result, job));
+			await writeWhole(path, known[ending]!(value));
 			return [out];
 		}
 		const files = [
-			...Object.entries(writers).map(([end, write]) => [`plan${end}`, write(result, job)] as const),
-			...Object.entries(inputs).map(([name, write]) => [name, write(job)] as const),
+			...Object.entries(known).map(([end, write]) => [`${name}${end}`, write(value)] as const),
+			...Object.entries(besides).map(([file, write]) => [file, write(value)] as const),
 		];
 		try {
 			await mkdir(path, { recursive: true });
 		} catch (error) {
 			throw fileError(out, 'make the folder', error);
 		}
-		for (const [name, text] of files) await writeWhole(join(path, name), text);
-		return files.map(([name]) => join(out, name)).sort();
+		for (const [file, text] of files) await writeWhole(join(path, file), text);
+		return files.map(([file]) => join(out, file)).sort();
 	};
 }

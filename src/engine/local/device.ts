@@ -1,6 +1,6 @@
 /** @file One device: executes its program's instructions on native tensors. Blocks its thread; nothing else runs there. */
 import { DiffusionPipeError, unreachable } from '../../core/errors.ts';
-import { bytesPerElement, sizeOf, type TypeShape } from '../../core/tensor.ts';
+import { byteSize, bytesPerElement, sizeOf, type TypeShape } from '../../core/tensor.ts';
 import type { BankId, Instruction, SlotId } from '../../program/types.ts';
 import { type Adder, allGather, allReduce, createAdder } from './collective.ts';
 import {
@@ -25,6 +25,8 @@ import { createUpdater, type Updater } from './update.ts';
 /** Instruction compiled to a function over slot indices. */
 interface Step {
 	readonly text: string;
+	/** Slots it may set or empty. */
+	readonly slots: readonly number[];
 	run(io: IterationIo): void;
 }
 
@@ -35,10 +37,10 @@ interface IterationIo {
 
 export interface Device {
 	/**
-	 * Runs one section. Spans are [start, end] per instruction when traced; `values` is `valuesAlive` of this thread afterwards. Throws an engine
-	 * error naming device and instruction, and Stopped when another device failed.
+	 * Runs one section. When traced, spans are [start, end] and `held` the bytes of all slots after each instruction; `values` is `valuesAlive` of this
+	 * thread afterwards. Throws an engine error naming device and instruction, and Stopped when another device failed.
 	 */
-	run(message: Extract<ToDevice, { kind: 'run' }>): { fetched: Fetched[]; spans: Float64Array; values: number };
+	run(message: Extract<ToDevice, { kind: 'run' }>): { fetched: Fetched[]; spans: Float64Array; held: Float64Array; values: number };
 	release(): void;
 }
 
@@ -96,7 +98,7 @@ export function createDevice(setup: DeviceSetup): Device {
 
 	const compile = (instruction: Instruction): Step => {
 		const text = instructionText(instruction);
-		return { text, run: compileBody(instruction) };
+		return { text, slots: slotsOf(instruction).map(index), run: compileBody(instruction) };
 	};
 	/** A received value brings its type with it. */
 	const typeAt = (i: number): TypeShape => {
@@ -231,6 +233,18 @@ export function createDevice(setup: DeviceSetup): Device {
 		fed.delete(i);
 		values[i] = copy;
 	};
+	/** Bytes of each slot as last looked at. */
+	const seen = new Float64Array(indices.size);
+	/** How many bytes more `slots` hold than when they were last looked at. Residents are the banks'. */
+	const change = (slots: Iterable<number>): number => {
+		let more = 0;
+		for (const i of slots) {
+			const bytes = resident[i] || values[i] === 0n ? 0 : byteSize(typeAt(i));
+			more += bytes - seen[i]!;
+			seen[i] = bytes;
+		}
+		return more;
+	};
 	const sections = {
 		prologue: device.prologue.map(compile),
 		iteration: device.iteration.map(compile),
@@ -241,6 +255,9 @@ export function createDevice(setup: DeviceSetup): Device {
 			const steps = sections[section];
 			const io: IterationIo = { feeds, fetched: [] };
 			const spans = new Float64Array(trace ? steps.length * 2 : 0);
+			const held = new Float64Array(trace ? steps.length : 0);
+			if (trace) change(values.keys());
+			let bytes = seen.reduce((a, b) => a + b, 0);
 			for (let k = 0; k < steps.length; k++) {
 				const step = steps[k]!;
 				if (trace) spans[2 * k] = performance.timeOrigin + performance.now();
@@ -251,9 +268,12 @@ export function createDevice(setup: DeviceSetup): Device {
 					if (cause instanceof Error && cause.name === 'Stopped') throw cause;
 					throw explained(cause, place(`${section} ${k} (${step.text})`));
 				}
-				if (trace) spans[2 * k + 1] = performance.timeOrigin + performance.now();
+				if (!trace) continue;
+				spans[2 * k + 1] = performance.timeOrigin + performance.now();
+				bytes += change(step.slots);
+				held[k] = bytes;
 			}
-			return { fetched: io.fetched, spans, values: valuesAlive() };
+			return { fetched: io.fetched, spans, held, values: valuesAlive() };
 		},
 		release() {
 			for (let i = 0; i < values.length; i++) if (values[i] !== 0n) releaseValue(values[i]!);

@@ -7,18 +7,18 @@ import { workerEntry } from '../../core/worker-entry.ts';
 import { writeOnnx } from '../../graph/onnx/index.ts';
 import { type Graph, valueNamed } from '../../graph/types.ts';
 import type { Compiled } from '../../program/lower.ts';
-import type { Span, Timeline } from '../../program/timeline.ts';
+import type { Timeline } from '../../program/timeline.ts';
 import type { BankId, DeviceId, Program } from '../../program/types.ts';
 import { verifyProgram } from '../../program/verify.ts';
 import { allocateBank, type BankMemory } from './banks.ts';
 import { measureChannelBlock } from './channel-block.ts';
-import { instructionText } from './device.ts';
 import { compileElementwise } from './kernel/elementwise.ts';
 import { lowerForOrt } from './lowering.ts';
 import { createEnvironment, type Environment, releaseValue } from './native.ts';
 import { reserveArena } from './pages.ts';
 import type { DeviceSetup, Fetched, FromDevice, GraphModel, SharedTensor, ToDevice, UpdateModels } from './protocol.ts';
 import { createChannel, createControl, createMeeting, drain, stop } from './shared.ts';
+import { timelineOf } from './timeline.ts';
 import { updateParts } from './update.ts';
 
 export interface LocalEngineOptions {
@@ -34,8 +34,19 @@ export interface LocalEngineOptions {
 export interface IterationResult {
 	readonly fetched: ReadonlyMap<string, Tensor>;
 	readonly timeline: Timeline | undefined;
+	/** What each device held after each instruction of the section, when traced. */
+	readonly held: readonly HeldBytes[] | undefined;
 	/** Native tensors that the devices hold afterwards: the same after every iteration. */
 	readonly nativeValues: number;
+}
+
+/** Memory of a device in a traced run. */
+export interface HeldBytes {
+	readonly device: DeviceId;
+	/** Its banks. */
+	readonly fixedBytes: number;
+	/** Its slots after each instruction, fed ones among them. */
+	readonly slotBytes: Float64Array;
 }
 
 /** A host tensor for the engine; copied to shared memory unless it is there already. */
@@ -258,7 +269,16 @@ export async function createLocalEngine(
 				const done = await all<'done'>(answers);
 				return {
 					fetched: joinFetched(done.flatMap((d) => d.fetched)),
-					timeline: trace ? timelineOf(program, section, done) : undefined,
+					timeline: trace
+						? timelineOf(
+								program,
+								section,
+								done.map(({ spans }) => spans),
+							)
+						: undefined,
+					held: trace
+						? program.devices.map(({ device }, k) => ({ device, fixedBytes: bankBytes(banks[k]!), slotBytes: done[k]!.held }))
+						: undefined,
 					nativeValues: done.reduce((n, d) => n + d.values, 0),
 				};
 			} finally {
@@ -276,6 +296,14 @@ export async function createLocalEngine(
 		close,
 		worker: (device) => workers[program.devices.findIndex((d) => d.device === device)]!,
 	};
+}
+
+/** Bytes of a device's banks, padding between their arrays included. */
+function bankBytes(banks: ReadonlyMap<string, BankMemory>): number {
+	const buffers = new Set(
+		[...banks.values()].flatMap(({ parameter, gradient, moments }) => [parameter, gradient, ...moments].map((a) => a?.buffer)),
+	);
+	return [...buffers].reduce((sum, buffer) => sum + (buffer?.byteLength ?? 0), 0);
 }
 
 /** What the program's slots and graphs hold at most beside its banks, over all devices; 0 for a program that breaks a rule, whose run will tell. */
@@ -351,31 +379,4 @@ function joinFetched(fetched: readonly Fetched[]): Map<string, Tensor> {
 		joined.set(name, { ...type, data: makeArray(dtype, sizeOf(type.shape), bytes.buffer) });
 	}
 	return joined;
-}
-
-function timelineOf(
-	program: Program,
-	section: 'prologue' | 'iteration' | 'epilogue',
-	done: readonly { readonly spans: Float64Array }[],
-): Timeline {
-	const start = Math.min(...done.flatMap(({ spans }) => (spans.length > 0 ? [spans[0]!] : [])));
-	return {
-		devices: program.devices.map((d, k) => ({
-			device: d.device,
-			spans: d[section].flatMap((i, n): Span[] => {
-				if (i.op === 'drop' || i.op === 'allGather') return [];
-				const from = done[k]!.spans[2 * n]! - start;
-				const to = done[k]!.spans[2 * n + 1]! - start;
-				return [
-					{
-						name: i.op === 'run' ? i.label : instructionText(i),
-						kind: i.op,
-						start: from,
-						end: to,
-						...(i.op === 'run' && i.action ? { action: i.action } : {}),
-					},
-				];
-			}),
-		})),
-	};
 }

@@ -25,16 +25,26 @@ export function createEnvironment(): Environment {
 	// Severity 4: what goes wrong comes back as a status and is told once, not on stderr as well.
 	const env = make('CreateEnv', 4, 'diffusionpipe');
 	const memory = make('CreateCpuMemoryInfo', 1, 0);
-	// Extend by what is asked (strategy 1): doubling would hold up to twice the peak.
-	const arena = make('CreateArenaCfg', 0, 1, -1, -1);
 	try {
-		ort.check('CreateAndRegisterAllocator', 'shared arena', env, memory, arena);
+		createArena({ env, memory });
 	} catch (error) {
 		// A process has one ONNX Runtime environment: a second engine in it finds the arena registered already.
 		if (!String(error).includes('already')) throw error;
 	}
-	ort.release('ReleaseArenaCfg', arena);
 	return { env, memory };
+}
+
+/** Registers an arena with the environment, for the sessions made afterwards. Throws an engine error when one is registered. */
+export function createArena({ env, memory }: Environment): void {
+	const ort = openOrt();
+	const out: (Pointer | null)[] = [null];
+	// Extend by what is asked (strategy 1): doubling would hold up to twice the peak.
+	ort.check('CreateArenaCfg', 'shared arena', 0, 1, -1, -1, out);
+	try {
+		ort.check('CreateAndRegisterAllocator', 'shared arena', env, memory, out[0]!);
+	} finally {
+		ort.release('ReleaseArenaCfg', out[0]!);
+	}
 }
 
 /** Address of memory that JavaScript owns. The caller keeps `array` alive for as long as the address is used. */

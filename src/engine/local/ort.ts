@@ -44,6 +44,10 @@ const position = {
 	CreateAndRegisterAllocator: 144,
 	CreateArenaCfg: 156,
 	ReleaseArenaCfg: 157,
+	UnregisterAllocator: 177,
+	GetKeyValue: 297,
+	ReleaseKeyValuePairs: 300,
+	AllocatorGetStats: 319,
 } as const;
 
 type Name = keyof typeof position;
@@ -81,7 +85,14 @@ const prototypes: Readonly<Record<Name, string>> = {
 	CreateAndRegisterAllocator: 'void *OrtCreateAndRegisterAllocator(void *env, void *memory, void *arena)',
 	CreateArenaCfg: 'void *OrtCreateArenaCfg(size_t maxBytes, int strategy, int chunkBytes, int deadBytes, _Out_ void **config)',
 	ReleaseArenaCfg: 'void OrtReleaseArenaCfg(void *config)',
+	UnregisterAllocator: 'void *OrtUnregisterAllocator(void *env, void *memory)',
+	GetKeyValue: 'const char *OrtGetKeyValue(void *pairs, const char *key)',
+	ReleaseKeyValuePairs: 'void OrtReleaseKeyValuePairs(void *pairs)',
+	AllocatorGetStats: 'void *OrtAllocatorGetStats(void *allocator, _Out_ void **pairs)',
 };
+
+/** Functions that came later than `apiVersion`, with the release that brought them. */
+const later: Partial<Record<Name, number>> = { GetKeyValue: 22, ReleaseKeyValuePairs: 22, AllocatorGetStats: 23 };
 
 type NativeFunction = (...args: unknown[]) => unknown;
 
@@ -95,6 +106,10 @@ export interface OrtLibrary {
 	check(name: Name, what: string, ...args: unknown[]): void;
 	/** Calls a function that returns nothing. */
 	release(name: Name, pointer: Pointer): void;
+	/** A number among key-value pairs; undefined when the key is not there. */
+	numberOf(pairs: Pointer, key: string): number | undefined;
+	/** Whether this release has the function. */
+	has(name: Name): boolean;
 }
 
 /** API version asked for: old enough for every release that has the functions above. */
@@ -148,7 +163,9 @@ export function openOrt(): OrtLibrary {
 	if (!api)
 		throw new DiffusionPipeError('engine', `ONNX Runtime ${version} is too old`, { place: path, expected: `API ${apiVersion} or newer` });
 	const functions = new Map<Name, NativeFunction>();
+	const minor = Number(version.split('.')[1]);
 	for (const [name, index] of Object.entries(position) as [Name, number][]) {
+		if (minor < (later[name] ?? 0)) continue;
 		const address = koffi.decode(api, index * 8, 'void *') as Pointer;
 		functions.set(name, koffi.decode(address, koffi.proto(prototypes[name])) as NativeFunction);
 	}
@@ -165,6 +182,11 @@ export function openOrt(): OrtLibrary {
 			throw new DiffusionPipeError('engine', message, { place: what });
 		},
 		release: (name, pointer) => void call(name, pointer),
+		numberOf(pairs, key) {
+			const text = call('GetKeyValue', pairs, key) as string | null;
+			return text === null ? undefined : Number(text);
+		},
+		has: (name) => functions.has(name),
 	};
 	return library;
 }

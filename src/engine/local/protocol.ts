@@ -57,7 +57,16 @@ export interface Fetched extends TypeShape {
 
 export type FromDevice =
 	| { readonly kind: 'ready' }
-	/** `spans`: start and end per instruction in ms since `timeOrigin` of the process; empty unless traced. `values`: native values alive. */
-	| { readonly kind: 'done'; readonly fetched: readonly Fetched[]; readonly spans: Float64Array; readonly values: number }
+	/**
+	 * `spans`: start and end per instruction in ms since `timeOrigin` of the process, `held`: bytes of all slots after each; both empty unless traced.
+	 * `values`: native values alive.
+	 */
+	| {
+			readonly kind: 'done';
+			readonly fetched: readonly Fetched[];
+			readonly spans: Float64Array;
+			readonly held: Float64Array;
+			readonly values: number;
+	  }
 	/** `secondary`: it stopped because another device failed. */
 	| { readonly kind: 'failed'; readonly error: PackedError; readonly secondary: boolean };

@@ -31,8 +31,9 @@ port.on('message', (message: ToDevice) => {
 	}
 	if (!device) return;
 	try {
-		const { fetched, spans, values } = device.run(message);
-		say({ kind: 'done', fetched, spans, values }, [...fetched.map((f) => f.data), spans.buffer as ArrayBuffer]);
+		const { fetched, spans, held, values } = device.run(message);
+		const transfer = [...fetched.map((f) => f.data), spans.buffer as ArrayBuffer, held.buffer as ArrayBuffer];
+		say({ kind: 'done', fetched, spans, held, values }, transfer);
 	} catch (error) {
 		fail(error);
 	}

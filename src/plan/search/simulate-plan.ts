@@ -6,7 +6,7 @@ import type { Profile } from '../profile/types.ts';
 import type { Plan } from '../types.ts';
 import { candidateOf, fillCandidate } from './candidate.ts';
 import { createJob } from './job.ts';
-import { pipelineOf } from './pipeline.ts';
+import { pipelineOf, rankPlaces } from './pipeline.ts';
 import { planOf } from './result.ts';
 import type { Assignment, Shape } from './shape.ts';
 import type { SearchResult } from './types.ts';
@@ -30,6 +30,41 @@ export function simulatePlan(plan: Plan, profile: Profile, cluster: Cluster, eff
 		});
 	}
 	return { plan: planOf(job, filled, plan.baselines), timeline, fill: filled.fill };
+}
+
+/**
+ * The iteration that `plan` predicts, as it stands: its pipeline walked with the costs of `profile`, its own filling in it. Throws an input error when plan
+ * and profile do not fit together, naming the backbone.
+ */
+export function walkPlan(plan: Plan, profile: Profile, cluster: Cluster): Pick<SearchResult, 'plan' | 'timeline' | 'fill'> {
+	const { shape, assignment } = checked(plan, profile, cluster);
+	const job = createJob(profile, cluster, plan.batch);
+	const places = job.places(shape.layout, shape.pipelines, shape.devices);
+	// The plan numbers the devices of all pipelines; a timeline those of one.
+	const within = new Map(
+		rankPlaces(assignment.replicas)
+			.flatMap((place) => places.devices(place, 0))
+			.map((device, i) => [device, i]),
+	);
+	const items = plan.fill.flatMap((item) => {
+		const device = within.get(item.device);
+		return device === undefined ? [] : [{ ...item, device }];
+	});
+	const moves = plan.moves.flatMap((move) => {
+		const [from, to] = [within.get(move.from), within.get(move.to)];
+		return from === undefined || to === undefined ? [] : [{ ...move, from, to }];
+	});
+	return {
+		plan,
+		timeline: simulatePipeline(pipelineOf(job, shape, assignment)),
+		fill: {
+			items,
+			moves,
+			iterationMs: plan.iterationMs,
+			lowerBoundMs: plan.lowerBoundMs,
+			method: items.length > 0 ? 'as planned' : 'none',
+		},
+	};
 }
 
 function checked(plan: Plan, profile: Profile, cluster: Cluster): { shape: Shape; assignment: Assignment } {

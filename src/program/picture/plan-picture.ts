@@ -48,11 +48,13 @@ export function planPage(result: SearchResult, options: PlanPictureOptions = {})
 	});
 }
 
-function titleOf({ plan }: Answer): string {
+/** What was planned, in a few words. */
+export function titleOf({ plan }: Answer): string {
 	return `${plan.profile || 'Plan'}: batch ${plan.batch} on ${plan.devices} ${plan.devices === 1 ? 'device' : 'devices'}`;
 }
 
-function firstOfSeveral({ plan }: Answer): string[] {
+/** What the timeline leaves out, as a line or none. */
+export function firstOfSeveral({ plan }: Answer): string[] {
 	return plan.pipelines > 1 ? [`The timeline shows the first of ${plan.pipelines} equal pipelines.`] : [];
 }
 
@@ -62,7 +64,8 @@ function stageLabel({ stages }: PipelineDevice, plan: Answer['plan']): string {
 	return `${stages.length > 1 ? 'stages' : 'stage'} ${stages.join(' and ')}, layers ${ranges.join(' and ')}`;
 }
 
-function planPanels(answer: Answer, { frozen = [], measured }: PlanPictureOptions): Panel[] {
+/** The prediction, and the measurement below it where there is one. */
+export function planPanels(answer: Answer, { frozen = [], measured }: PlanPictureOptions): Panel[] {
 	const { plan } = answer;
 	const timeline = planTimeline(answer, frozen);
 	const devices = pipelineDevices(plan);

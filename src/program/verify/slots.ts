@@ -29,7 +29,11 @@ export class DeviceSlots {
 	constructor(program: Program, device: DeviceProgram) {
 		this.program = program;
 		this.residents = new Map(device.residents.map(({ slot, dtype, shape }) => [slot, { type: { dtype, shape } }]));
-		const banks = device.banks.map(({ size, moments, trained = size }) => 4 * (size + trained * (1 + moments)));
+		// Weights that only run have no gradient: neither an optimiser nor a backward.
+		const summed = new Set(device.residents.flatMap(({ bank, role }) => (role === 'gradient' && bank !== undefined ? [bank] : [])));
+		const banks = device.banks.map(
+			({ id, size, moments, trained = size }) => 4 * (size + trained * ((moments > 0 || summed.has(id) ? 1 : 0) + moments)),
+		);
 		const own = device.residents.filter((resident) => resident.bank === undefined).map((resident) => byteSize(resident));
 		this.fixedBytes = [...banks, ...own].reduce((a, b) => a + b, 0);
 	}

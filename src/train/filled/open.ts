@@ -1,6 +1,5 @@
 /** @file Opens a filled run of the trainer: parts, measurement (or that of the run resumed), devices, feeds. */
-import { join } from 'node:path';
-import { readJson, writeJson } from '../../io/json-file.ts';
+import { readJson } from '../../io/json-file.ts';
 import type { Chain } from '../../nn/chain.ts';
 import { readProfile } from '../../plan/profile/read.ts';
 import type { Profile } from '../../plan/profile/types.ts';
@@ -10,6 +9,7 @@ import type { TrainEvent } from '../events.ts';
 import type { FeedMaker } from '../feeds.ts';
 import { packagedPath } from '../frozen.ts';
 import { filledFeeds, type StepFeeds } from '../frozen-parts.ts';
+import { writePlanned } from '../planned.ts';
 import type { RunFolder } from '../run-folder.ts';
 import type { SessionOptions } from '../session.ts';
 import { frozenFeeds, openRunParts, type RunParts } from './parts.ts';
@@ -38,11 +38,9 @@ export async function openFilledRun(options: FilledRunOptions): Promise<{ sessio
 	const text = config.text_encoder.path === '' ? '' : await packagedPath(config.text_encoder.path, 'text_encoder.path');
 	const parts = await openRunParts(vae, text, loader.info, chain.inputs.pooled_projections !== undefined);
 	try {
-		const profilePath = join(folder.root, 'profile.json');
-		const profile = (start.seed === undefined && (await knownProfile(profilePath))) || (await measured(options, parts));
+		const profile = (start.seed === undefined && (await knownProfile(folder.profile))) || (await measured(options, parts));
 		const filled = compileFilled(config, chain, parts, profile, start.average ? 3 : 2);
-		await writeJson(profilePath, profile);
-		await writeJson(join(folder.root, 'plan.json'), filled.plan);
+		await writePlanned(folder, filled);
 		const { plan } = filled;
 		const share = (ratio: number) => `${(100 * ratio).toFixed(1)} %`;
 		say({

@@ -3,7 +3,6 @@ import { availableParallelism } from 'node:os';
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { measureProfile } from '../../engine/local/profile.ts';
 import { type Chain, traceChain } from '../../nn/chain.ts';
-import type { Cluster } from '../../plan/cluster/types.ts';
 import type { FillItem } from '../../plan/fill/types.ts';
 import type { PipelineTimeline } from '../../plan/pipeline/types.ts';
 import { timeAt } from '../../plan/profile/times.ts';
@@ -18,13 +17,12 @@ import type { FrozenPart } from '../../program/fill/types.ts';
 import { lowerTraining } from '../../program/lower.ts';
 import { verifyProgram } from '../../program/verify.ts';
 import { microBatchSize } from '../plan.ts';
+import { localCluster, type Planned } from '../planned.ts';
 import type { SessionConfig } from '../session.ts';
 import type { RunParts } from './parts.ts';
 
 /** A filled run, compiled. */
-export interface FilledPlan {
-	readonly profile: Profile;
-	readonly plan: Plan;
+export interface FilledPlan extends Planned {
 	readonly timeline: PipelineTimeline;
 	readonly compiled: FilledProgram;
 }
@@ -59,18 +57,6 @@ function inOrder(components: readonly FrozenComponent[]): FrozenComponent[] {
 		out.push(next);
 	}
 	return out;
-}
-
-/** Devices of this machine as a cluster: a send hands a pointer over, a sum reads and writes memory. */
-export function localCluster(devices: number, memoryBytes: number): Cluster {
-	return {
-		version: 1,
-		hosts: 1,
-		devicesPerHost: devices,
-		memoryBytes: memoryBytes > 0 ? memoryBytes : 1e15,
-		intra: { latencyMs: 0.05, bytesPerMs: 2e6 },
-		inter: { latencyMs: 0.05, bytesPerMs: 2e6 },
-	};
 }
 
 /** Batch sizes that a profile of the run is measured at: the micro-batch, and portions of a device's share of the batch for the frozen parts. */
@@ -161,5 +147,5 @@ export function compileFilled(
 		endMs: timeline.endMs,
 	});
 	verifyProgram(compiled.program, p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {});
-	return { profile, plan, timeline, compiled };
+	return { profile, cluster, plan, timeline, compiled };
 }

@@ -6,7 +6,7 @@ import { adamwGraph } from '../../program/adamw.ts';
 import { deviceId } from '../../program/types.ts';
 import { initialValues, placedParameters } from '../parameters.ts';
 import { microBatchSize } from '../plan.ts';
-import type { SessionConfig, SessionOptions, TrainingSession } from '../session.ts';
+import type { SessionConfig, SessionOptions, SteppedResult, TrainingSession } from '../session.ts';
 import type { RunParts } from './parts.ts';
 import type { FilledPlan } from './plan.ts';
 
@@ -59,14 +59,16 @@ export async function openFilledSession(
 		async begin(frozen) {
 			await engine.run('prologue', frozen);
 		},
-		async step(feeds, hyper, trace = false, ahead) {
-			const { fetched, timeline } = await engine.run(
-				ahead ? 'iteration' : 'epilogue',
+		async step(feeds, hyper, trace = false, ahead): Promise<SteppedResult> {
+			const section: 'iteration' | 'epilogue' = ahead ? 'iteration' : 'epilogue';
+			const { fetched, timeline, held } = await engine.run(
+				section,
 				{ ...feeds, ...ahead, hyper: { dtype: 'float32', shape: [hyper.length], data: hyper } },
 				{ trace },
 			);
 			const numbers = (name: string) => fetched.get(name)!.data as Float32Array;
-			return { loss: numbers('loss').reduce((a, b) => a + b, 0), gradNorm: Math.sqrt(numbers('normSquared')[0]!), timeline };
+			const traced = timeline && held && { timeline, held, compiled, section };
+			return { loss: numbers('loss').reduce((a, b) => a + b, 0), gradNorm: Math.sqrt(numbers('normSquared')[0]!), traced };
 		},
 		close: () => engine.close(),
 	};

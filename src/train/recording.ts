@@ -1,0 +1,67 @@
+/** @file What traced steps leave in the run's folder: a Chrome trace of each, and the last one as a record that can be compared with the plan. */
+import { join } from 'node:path';
+import type { HeldBytes } from '../engine/local/engine.ts';
+import { measureWorkspaces } from '../engine/local/workspace.ts';
+import { writeJson } from '../io/json-file.ts';
+import { toChromeTrace } from '../program/chrome-trace.ts';
+import type { Compiled } from '../program/lower.ts';
+import { type DeviceMemory, recordDocument } from '../program/step-record.ts';
+import type { Timeline } from '../program/timeline.ts';
+import type { GraphId, Instruction } from '../program/types.ts';
+import { verifyProgram } from '../program/verify.ts';
+import type { TrainEvent } from './events.ts';
+import type { RunFolder } from './run-folder.ts';
+
+/** A traced step. */
+export interface TracedStep {
+	/** Steps done, from 1. */
+	readonly step: number;
+	readonly stepMs: number;
+	readonly timeline: Timeline;
+	readonly held: readonly HeldBytes[];
+	/** What the devices ran. */
+	readonly compiled: Compiled;
+	readonly section: 'iteration' | 'epilogue';
+}
+
+/** Writes what traced steps leave: the record but of a filled run's last step. The first step of a program waits until the workspaces of its graphs are measured. */
+export function stepRecorder(folder: RunFolder, threads: number, say: (event: TrainEvent) => void): (traced: TracedStep) => Promise<void> {
+	let known: { readonly compiled: Compiled; readonly workspaces: ReadonlyMap<GraphId, number> | undefined } | undefined;
+	const workspacesOf = async (compiled: Compiled) => {
+		if (known?.compiled === compiled) return known.workspaces;
+		const workspaces = await measureWorkspaces(compiled.graphs, threads).catch((error: unknown) => {
+			// Training does not depend on it.
+			say({ kind: 'note', text: `memory is not measured: ${error instanceof Error ? error.message : String(error)}` });
+			return undefined;
+		});
+		known = { compiled, workspaces };
+		return workspaces;
+	};
+	return async ({ step, stepMs, timeline, held, compiled, section }) => {
+		await writeJson(join(folder.traces, `step-${step}.json`), toChromeTrace([{ name: `step ${step}`, timeline }]));
+		// The last step of a filled run has no frozen work: no plan is about it.
+		if (section === 'epilogue') return;
+		const workspaces = await workspacesOf(compiled);
+		const { program } = compiled;
+		const verified = verifyProgram(program);
+		const memory = program.devices.map((device, k): DeviceMemory => {
+			const { fixedBytes } = held[k]!;
+			const measuredBytes = workspaces && fixedBytes + peakHeld(device[section], held[k]!, workspaces);
+			const predictedBytes = verified.devices[k]!.peakBytes;
+			return { device: device.device, fixedBytes, predictedBytes, ...(measuredBytes === undefined ? {} : { measuredBytes }) };
+		});
+		await writeJson(folder.timeline, recordDocument({ version: 1, step, stepMs, ...timeline, memory }));
+	};
+}
+
+/** The most that slots and the running graph come to. Inputs and outputs of a graph are slots when it has run. */
+export function peakHeld(
+	instructions: readonly Instruction[],
+	{ slotBytes }: Pick<HeldBytes, 'slotBytes'>,
+	workspaces: ReadonlyMap<GraphId, number>,
+): number {
+	return instructions.reduce((peak, instruction, k) => {
+		const workspace = instruction.op === 'run' ? (workspaces.get(instruction.graph) ?? 0) : 0;
+		return Math.max(peak, slotBytes[k]! + workspace);
+	}, 0);
+}

@@ -1,0 +1,107 @@
+/** @file The compare command: a plan beside a measured step, in words, as data, and in files; and a run that left both. */
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readCluster } from '../../src/plan/cluster/read.ts';
+import { readPlan } from '../../src/plan/plan-json.ts';
+import { readProfile } from '../../src/plan/profile/read.ts';
+import { walkPlan } from '../../src/plan/search/simulate-plan.ts';
+import { planTimeline } from '../../src/program/plan-timeline.ts';
+import { recordDocument, type StepRecord } from '../../src/program/step-record.ts';
+import { deviceId } from '../../src/program/types.ts';
+import { sampleCluster, sampleProfile } from '../helpers/profiles.ts';
+import { runCli } from './context.ts';
+
+let cwd: string;
+beforeAll(async () => {
+	cwd = await mkdtemp(join(tmpdir(), 'compare-'));
+	const save = (name: string, value: unknown) => writeFile(join(cwd, name), JSON.stringify(value));
+	await save('p.json', sampleProfile());
+	await save('c.json', sampleCluster);
+	const shape = ['--stages', '2', '--pipelines', '2', '--micro-batches', '4', '--schedule', '1f1b', '--effort', '0'];
+	await runCli(['plan', '--profile', 'p.json', '--cluster', 'c.json', '--batch', '32', ...shape, '--out', 'run'], { cwd });
+	const read = async (name: string) => JSON.parse(await readFile(join(cwd, 'run', name), 'utf8')) as unknown;
+	const plan = readPlan(await read('plan.json'));
+	const answer = walkPlan(plan, readProfile(await read('profile.json')), readCluster(await read('cluster.json')));
+	const { devices } = planTimeline(answer);
+	const record: StepRecord = {
+		version: 1,
+		step: 7,
+		stepMs: 100,
+		// Everything takes twice as long.
+		devices: devices.map(({ device, spans }) => ({ device, spans: spans.map((s) => ({ ...s, start: 2 * s.start, end: 2 * s.end })) })),
+		memory: [{ device: deviceId(0), fixedBytes: 4e6, predictedBytes: 10e6, measuredBytes: 9e6 }],
+	};
+	await save('run/timeline.json', recordDocument(record));
+	expect(answer.fill.items.length).toBeGreaterThan(0);
+});
+afterAll(() => rm(cwd, { recursive: true }));
+
+const compare = (...argv: string[]) => runCli(['compare', ...argv], { cwd });
+interface Pair {
+	readonly predicted: number;
+	readonly measured: number;
+	readonly difference: number;
+	readonly relative: number;
+}
+
+describe('compare', () => {
+	it('walks the plan as it stands, with its own filling', async () => {
+		const { out } = await compare('run', '--json');
+		const plan = readPlan(JSON.parse(await readFile(join(cwd, 'run/plan.json'), 'utf8')));
+		const found = JSON.parse(out) as { step: number; iterationMs: Pair; kinds: (Pair & { kind: string })[]; memory: Pair[] };
+		expect(found.iterationMs.predicted).toBeCloseTo(plan.iterationMs, 6);
+		expect(found.iterationMs.relative).toBeCloseTo(1, 4);
+		expect(found.kinds.map(({ kind }) => kind)).toEqual(
+			expect.arrayContaining(['forward', 'backward', 'frozen vae', 'frozen text', 'idle']),
+		);
+		const vae = plan.fill.filter(({ component }) => component === 'vae').reduce((sum, { startMs, endMs }) => sum + endMs - startMs, 0);
+		// The timeline is that of one of two equal pipelines.
+		expect(found.kinds.find(({ kind }) => kind === 'frozen vae')!.predicted).toBeCloseTo(vae / 2, 6);
+		expect(found.memory[0]).toMatchObject({ predicted: 10e6, measured: 9e6, difference: -1e6 });
+	});
+
+	it('shows both timelines and where the time went', async () => {
+		const { out, code } = await compare('run');
+		expect(code).toBe(0);
+		expect(out).toMatch(/iteration .* predicted, .* measured +\+100\.0 %; step 7 took 100 ms/);
+		const rows = out.split('\n').filter((line) => /^device \d+ \|/.test(line));
+		expect(rows).toHaveLength(4);
+		expect(out).toMatch(/forward .* \+100\.0 %/);
+		expect(out).toMatch(/0 +10\.0 MB +9\.0 MB +-1\.0 MB +-10\.0 % +4\.0 MB/);
+	});
+
+	it('writes both into pictures, a page and a trace', async () => {
+		await mkdir(join(cwd, 'out'));
+		const { err } = await compare('run', '--out', 'out');
+		for (const name of ['compare.html', 'compare.json', 'compare.svg', 'compare.trace.json']) expect(err).toContain(join('out', name));
+		const svg = await readFile(join(cwd, 'out/compare.svg'), 'utf8');
+		expect(svg.indexOf('>predicted<')).toBeGreaterThan(0);
+		expect(svg.indexOf('>measured<')).toBeGreaterThan(svg.indexOf('>predicted<'));
+		const html = await readFile(join(cwd, 'out/compare.html'), 'utf8');
+		for (const words of ['Peak memory', 'All devices', 'Device 1', '>measured<']) expect(html).toContain(words);
+		const trace = JSON.parse(await readFile(join(cwd, 'out/compare.trace.json'), 'utf8')) as {
+			traceEvents: { name: string; args?: { name?: string } }[];
+		};
+		const processes = trace.traceEvents.filter(({ name }) => name === 'process_name').map(({ args }) => args!.name);
+		expect(processes).toEqual(['predicted', 'measured']);
+	});
+
+	it('takes files of one’s own', async () => {
+		const { out } = await compare('--plan', 'run/plan.json', '--timeline', 'run/timeline.json', '--json');
+		expect(out).toBe((await compare('run', '--json')).out);
+	});
+
+	it('says what is missing and how to get it', async () => {
+		await mkdir(join(cwd, 'bare'));
+		const bare = await compare('bare');
+		expect([bare.code, bare.err]).toEqual([2, expect.stringContaining('trace_every_steps')]);
+		await writeFile(join(cwd, 'bare/timeline.json'), await readFile(join(cwd, 'run/timeline.json')));
+		expect((await compare('bare')).err).toContain('nothing was predicted');
+		expect((await compare('nowhere')).err).toContain('is no folder');
+		const alone = await compare('--plan', 'run/plan.json');
+		expect([alone.code, alone.err]).toEqual([2, expect.stringContaining('--timeline')]);
+		expect((await compare('run', '--out', 'a.png')).code).toBe(2);
+	});
+});
