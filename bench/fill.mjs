@@ -100,6 +100,7 @@ export async function run({ quick, log, args }) {
 			);
 			for (const [, each] of runs) await each.close();
 		}
+		await job.close();
 	}
 	for (const [what, predicted, measured] of errors) log(`${what}: predicted ${predicted.toFixed(1)}, measured ${measured.toFixed(1)} ms`);
 	const mean = (key) => {

@@ -66,6 +66,7 @@ export async function denoiserJob(model, batch) {
 		parts,
 		frozenOf: (step) => ahead(step, host),
 		feedsOf: (step) => make({ step, labels: new Int32Array(batch), conditioning: {} }),
+		close: () => parts.close(),
 	};
 }
 
@@ -103,6 +104,7 @@ export async function controlNetJob(unet, control, batch) {
 			return { ...ahead(step, host), ...Object.fromEntries(run.early.map((name) => [`unet_encoder.${name}`, next[name]])) };
 		},
 		feedsOf,
+		close: () => Promise.all(own.map((part) => part.close())),
 	};
 }
 
@@ -125,8 +127,8 @@ export async function openFillRun(job, profile, { microBatches, parallel, fill =
 			const ahead = job.frozenOf(step + 1);
 			const { hyper } = hyperOf(config, step++);
 			const start = performance.now();
-			const { loss, timeline } = await session.step(feeds, hyper, trace, ahead);
-			return { ms: performance.now() - start, loss, timeline };
+			const { loss, traced } = await session.step(feeds, hyper, trace, ahead);
+			return { ms: performance.now() - start, loss, timeline: traced?.timeline };
 		},
 		close: () => session.close(),
 	};
