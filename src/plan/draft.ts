@@ -6,13 +6,22 @@ import type { Profile } from './profile/types.ts';
 import type { SearchOptions } from './search/types.ts';
 import type { Plan, PlanStage } from './types.ts';
 
-/** Stages of one backbone on each rank: two where the chain is folded or interleaved. */
-function chunksOf(schedule: string, placement: string): number {
-	return placement === 'folded' || schedule === 'interleaved-1f1b' ? 2 : 1;
+export interface DraftOptions extends SearchOptions {
+	readonly microBatches: number;
+	/** Stages of a backbone on each rank where they are interleaved; 2 unless given. */
+	readonly chunks?: number;
+	/** Devices of each rank; equally many unless given. */
+	readonly replicas?: readonly number[];
+}
+
+/** Stages of one backbone on each rank: two where the chain is folded, two or more where it is interleaved. */
+function chunksOf(schedule: string, placement: string, interleaved: number): number {
+	if (placement === 'folded') return 2;
+	return schedule === 'interleaved-1f1b' ? interleaved : 1;
 }
 
 /**
- * The plan that cuts backbone b before the layers `cuts[b]`, on all devices of `cluster`, every stage on equally many. `options` say the rest: one
+ * The plan that cuts backbone b before the layers `cuts[b]`, on all devices of `cluster`, every stage on equally many or on `replicas`. `options` say the rest: one
  * pipeline, 1F1B (bidirectional for two backbones), nothing recomputed, frozen work filled in, unless they say otherwise. Every time in it is 0. Throws a
  * usage error naming the option when cuts are no layers, or stages, devices and batch do not part evenly.
  */
@@ -21,7 +30,7 @@ export function draftPlan(
 	cluster: Cluster,
 	batch: number,
 	cuts: readonly (readonly number[])[],
-	options: SearchOptions & { readonly microBatches: number },
+	options: DraftOptions,
 ): Plan {
 	const { backbones } = profile;
 	const refuse = (place: string, what: string, expected: string, found: string | number): never => {
@@ -43,19 +52,22 @@ export function draftPlan(
 		refuse('split', 'gives the backbones different numbers of stages', `${stages} each`, bounds.map((b) => b.length - 1).join(' and '));
 	if (options.stages !== undefined && options.stages !== stages)
 		refuse('stages', 'is not what the split gives', String(stages), options.stages);
-	const chunks = chunksOf(schedule, placement);
+	const chunks = chunksOf(schedule, placement, options.chunks ?? 2);
 	const ranks = stages / chunks;
 	if (!Number.isInteger(ranks))
 		refuse(
 			'split',
-			`gives an odd number of stages, and ${schedule} (${placement}) has two on a rank`,
-			'an odd number of cuts',
+			`gives ${chunks === 2 ? 'an odd number of stages' : `${stages} stages`}, and ${schedule} (${placement}) has ${chunks} on a rank`,
+			`a multiple of ${chunks} stages`,
 			`${stages} stages`,
 		);
 	const devices = deviceCountOf(cluster);
-	const replicas = devices / (pipelines * ranks);
-	if (!Number.isInteger(replicas))
+	const each = devices / (pipelines * ranks);
+	if (!options.replicas && !Number.isInteger(each))
 		refuse('devices', 'cannot be divided so', `a multiple of ${pipelines * ranks} (pipelines x ranks)`, devices);
+	const replicas = options.replicas ?? new Array<number>(ranks).fill(each);
+	if (replicas.length !== ranks || pipelines * replicas.reduce((a, b) => a + b, 0) !== devices)
+		refuse('replicas', 'do not add up', `${ranks} numbers, ${devices / pipelines} devices in all`, replicas.join(' + '));
 	const unit = pipelines * microBatches;
 	if (batch % unit !== 0) refuse('batch', 'is not divisible', `a multiple of ${unit} (pipelines x micro-batches)`, batch);
 	const rankOf = (backbone: number, i: number) => {
@@ -75,15 +87,15 @@ export function draftPlan(
 		placement,
 		layout,
 		recompute,
-		stages: bounds.flatMap((each, b) =>
-			each.slice(1).map((to, i): PlanStage => {
+		stages: bounds.flatMap((own, b) =>
+			own.slice(1).map((to, i): PlanStage => {
 				const rank = rankOf(b, i);
 				return {
 					backbone: backbones[b]!.name,
-					layers: [each[i]!, to],
+					layers: [own[i]!, to],
 					devices: [],
 					rank,
-					replicas,
+					replicas: replicas[rank]!,
 					forwardMs: 0,
 					backwardMs: 0,
 					syncMs: 0,

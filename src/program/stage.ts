@@ -99,7 +99,8 @@ export function splitStage({ stage, backward, weightGrads }: TrainingStage, reco
 		backward,
 		weightGrads.map(([, , output]) => output),
 		there.filter((name) => backward.values.has(name)),
-		recompute,
+		// The first part has run the forward again already: what the second reads of it is handed on.
+		recompute === 'full' ? 'views' : recompute,
 	);
 }
 

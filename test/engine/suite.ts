@@ -100,6 +100,7 @@ export const onEight: readonly Layout[] = [
 	},
 	{ ...layout(evenCuts(skipChain, 8), 'zero-bubble', 1, 8), name: 'zero-bubble, 8 ranks' },
 	{ ...layout(evenCuts(skipChain, 8), 'zero-bubble', 1, 8), name: 'zero-bubble, 8 ranks, recomputing', recompute: 'cheap', warmup: 'deep' },
+	{ ...layout(evenCuts(skipChain, 4), 'zero-bubble', 2, 4), name: 'zero-bubble, 2 x 4 ranks, recomputing everything', recompute: 'full' },
 	...['gpipe', '1f1b', 'zero-bubble'].map(
 		(schedule): Layout => ({
 			...layout(evenCuts(skipChain, 16), schedule, 1, 8),

@@ -8,6 +8,8 @@ export interface PartitionOptions {
 	readonly cutMs?: readonly number[];
 	/** Number of stages S, each with at least one layer. */
 	readonly stages: number;
+	/** Devices that share the work of each stage; one each unless given. */
+	readonly replicas?: readonly number[];
 	/** What each layer occupies, and the most that a stage may hold: one limit for all stages or one per stage. */
 	readonly memory?: { readonly layerBytes: readonly number[]; readonly limitBytes: number | readonly number[] };
 }
@@ -16,7 +18,7 @@ export interface PartitionOptions {
 export interface StageRange {
 	readonly from: number;
 	readonly to: number;
-	/** The layers' time and that of the stage's cuts. */
+	/** The layers' time, shared by the stage's devices, and that of the stage's cuts. */
 	readonly ms: number;
 	/** 0 when no memory was given. */
 	readonly bytes: number;
@@ -36,29 +38,29 @@ export interface Partition {
  */
 export function partitionChain(options: PartitionOptions): Partition {
 	check(options);
-	const { layerMs, cutMs, stages, memory } = options;
+	const { layerMs, cutMs, stages, replicas, memory } = options;
 	const count = layerMs.length;
 	const timeOf = rangeSums(layerMs);
 	const bytesOf = memory ? rangeSums(memory.layerBytes) : () => 0;
 	const limitOf = (stage: number) => (memory === undefined ? Number.POSITIVE_INFINITY : limitAt(memory.limitBytes, stage));
-	const ms = (from: number, to: number) =>
-		timeOf(from, to) + (from > 0 ? (cutMs?.[from - 1] ?? 0) : 0) + (to < count ? (cutMs?.[to - 1] ?? 0) : 0);
+	const ms = (from: number, to: number, stage: number) =>
+		timeOf(from, to) / (replicas?.[stage] ?? 1) + (from > 0 ? (cutMs?.[from - 1] ?? 0) : 0) + (to < count ? (cutMs?.[to - 1] ?? 0) : 0);
 	const fits = (from: number, to: number, stage: number) => bytesOf(from, to) <= limitOf(stage);
 
 	const { best: slowestMs } = bestCut(
 		count,
 		stages,
-		(from, to, stage) => (fits(from, to, stage) ? ms(from, to) : Number.POSITIVE_INFINITY),
+		(from, to, stage) => (fits(from, to, stage) ? ms(from, to, stage) : Number.POSITIVE_INFINITY),
 		Math.max,
 	);
 	if (slowestMs === Number.POSITIVE_INFINITY) throw memoryError(count, stages, bytesOf, limitOf);
 	const { bounds } = bestCut(
 		count,
 		stages,
-		(from, to, stage) => (fits(from, to, stage) && ms(from, to) <= slowestMs ? ms(from, to) ** 2 : Number.POSITIVE_INFINITY),
+		(from, to, stage) => (fits(from, to, stage) && ms(from, to, stage) <= slowestMs ? ms(from, to, stage) ** 2 : Number.POSITIVE_INFINITY),
 		(a, b) => a + b,
 	);
-	const ranges = rangesOf(bounds).map(([from, to]) => ({ from, to, ms: ms(from, to), bytes: bytesOf(from, to) }));
+	const ranges = rangesOf(bounds).map(([from, to], stage) => ({ from, to, ms: ms(from, to, stage), bytes: bytesOf(from, to) }));
 	return { stages: ranges, slowestMs };
 }
 

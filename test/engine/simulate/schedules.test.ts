@@ -24,7 +24,7 @@ describe('simulated programs', () => {
 		const { devices } = simulate(program, costs);
 		const rows = devices.map(({ spans }) => spans.flatMap(({ action }) => (action ? [formatAction(action)] : [])).join());
 		const wanted = placed.rows.flatMap((row, rank) =>
-			new Array<string>(replicas * (shares?.[rank] ?? 1)).fill(row.map(formatAction).join()),
+			new Array<string>(replicas * (shares?.[rank] ?? 1)).fill(row.filter(runs).map(formatAction).join()),
 		);
 		expect(rows.toSorted()).toEqual(wanted.toSorted());
 	});
