@@ -5,8 +5,10 @@ import { ddim } from './ddim.ts';
 import { ddpm } from './ddpm.ts';
 import { dpmSolverMultistep } from './dpmsolver-multistep.ts';
 import { eulerDiscrete } from './euler.ts';
+import { eulerAncestralDiscrete } from './euler-ancestral.ts';
 import { flowMatchEuler } from './flow-match-euler.ts';
 import type { SchedulerConfig } from './options.ts';
+import { pndm } from './pndm.ts';
 import type { RunOptions, Sampler, SamplerClass } from './sampler.ts';
 import { uniPcMultistep } from './unipc.ts';
 
@@ -16,7 +18,10 @@ export { dynamicShift } from './sigmas.ts';
 
 /** Every sampler, by diffusers' class name. */
 export const samplerClasses: ReadonlyMap<string, SamplerClass> = new Map(
-	[ddpm, ddim, dpmSolverMultistep, eulerDiscrete, uniPcMultistep, flowMatchEuler].map((sampler) => [sampler.className, sampler]),
+	[ddpm, ddim, pndm, dpmSolverMultistep, eulerDiscrete, eulerAncestralDiscrete, uniPcMultistep, flowMatchEuler].map((sampler) => [
+		sampler.className,
+		sampler,
+	]),
 );
 
 /**

@@ -50,8 +50,10 @@ export interface Sampler {
 	/** All of the scheduler's options, ready to be written as scheduler_config.json. */
 	readonly config: SchedulerConfig;
 	readonly predictionType: PredictionType;
-	/** The timestep that the model gets at each step, descending. */
+	/** The timestep that the model gets at each step, descending; where a step has several evaluations, each counts, and may repeat one. */
 	readonly timesteps: readonly number[];
+	/** For samplers that evaluate the model more than once in some steps: where in `timesteps` each of the steps asked for begins. */
+	readonly stepStarts?: readonly number[];
 	/** Samplers that walk over noise levels: the level of each step, and the level after the last. */
 	readonly sigmas?: readonly number[];
 	/** Standard deviation of the noise to start from. */
@@ -74,6 +76,7 @@ export interface Sampler {
 /** The parts of a sampler that differ; arguments arrive checked. */
 export interface SamplerParts {
 	readonly timesteps: readonly number[];
+	readonly stepStarts?: readonly number[];
 	readonly sigmas?: readonly number[];
 	readonly initNoiseSigma: number;
 	needsNoise(i: number): boolean;
@@ -141,6 +144,7 @@ function checkedSampler(className: string, config: SchedulerConfig, predictionTy
 		config,
 		predictionType,
 		timesteps: parts.timesteps,
+		...(parts.stepStarts === undefined ? {} : { stepStarts: parts.stepStarts }),
 		...(parts.sigmas === undefined ? {} : { sigmas: parts.sigmas }),
 		initNoiseSigma: parts.initNoiseSigma,
 		needsNoise(i) {
