@@ -70,7 +70,14 @@ function shiftOptions(config: SchedulerConfig): { [K in (typeof shiftKeys)[numbe
 	return Object.fromEntries(shiftKeys.flatMap((key) => (typeof config[key] === 'number' ? [[key, config[key]]] : [])));
 }
 
-/** The step that an image is taken up at: the last `strength` of the steps are left. As published, pipelines of flow models round up what is left. */
-export function startStep(steps: number, strength: number, prediction: Prediction): number {
-	return prediction === 'flow' ? Math.floor(steps - steps * strength) : steps - Math.floor(steps * strength);
+/**
+ * Where in a sampler's timesteps an image is taken up: the last `strength` of the steps are left. As published, pipelines of flow models round up
+ * what is left.
+ */
+export function startStep(sampler: Pick<Sampler, 'timesteps' | 'stepStarts'>, strength: number, prediction: Prediction): number {
+	const starts = sampler.stepStarts ?? sampler.timesteps.map((_, i) => i);
+	const steps = starts.length;
+	return (
+		starts[prediction === 'flow' ? Math.floor(steps - steps * strength) : steps - Math.floor(steps * strength)] ?? sampler.timesteps.length
+	);
 }

@@ -97,7 +97,7 @@ export async function planTexts(parts: TextParts, given: GenerateOptions): Promi
 		denoiser,
 		source,
 		sampler,
-		firstStep: given.image === undefined ? 0 : startStep(steps, given.strength ?? defaults.strength, prediction),
+		firstStep: given.image === undefined ? 0 : startStep(sampler, given.strength ?? defaults.strength, prediction),
 		guidanceScale,
 		guided,
 		texts: guided ? [...distinct, family.prepare?.(negative) ?? negative] : distinct,

@@ -69,7 +69,7 @@ async function reconstruction(name: RecipeName): Promise<{ mean: Float32Array; p
 
 const denoiserRuns = () => recording.runs.filter(({ chain }) => /UNet|Transformer/.test(chain));
 
-describe.each(['sd', 'sdxl', 'pixart', 'sd3', 'flux'] as const)('%s', (name) => {
+describe.each(['sd', 'sdPndm', 'sdAncestral', 'sdxl', 'pixart', 'sd3', 'flux'] as const)('%s', (name) => {
 	const flow = name === 'sd3' || name === 'flux';
 
 	it('gives the picture back at a strength of 0, without running any other model', async () => {

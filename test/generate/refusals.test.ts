@@ -108,12 +108,11 @@ describe('folders', () => {
 	});
 
 	it('whose scheduler is not supported or for other models, naming one that is', async () => {
-		const pndm = await changed('sd', 'scheduler/scheduler_config.json', (config) => {
-			config._class_name = 'PNDMScheduler';
-			config.skip_prk_steps = true;
+		const lms = await changed('sd', 'scheduler/scheduler_config.json', (config) => {
+			config._class_name = 'LMSDiscreteScheduler';
 		});
-		expect(await refusal(pndm, {}, 'config')).toMatch(
-			/scheduler_config\.json: the scheduler is not supported[\s\S]*"PNDMScheduler"[\s\S]*--scheduler DPMSolverMultistepScheduler/,
+		expect(await refusal(lms, {}, 'config')).toMatch(
+			/scheduler_config\.json: the scheduler is not supported[\s\S]*"LMSDiscreteScheduler"[\s\S]*--scheduler DPMSolverMultistepScheduler/,
 		);
 		const heun = await changed('flux', 'scheduler/scheduler_config.json', (config) => {
 			config._class_name = 'FlowMatchHeunDiscreteScheduler';

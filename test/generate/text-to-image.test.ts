@@ -13,7 +13,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-const families: readonly RecipeName[] = ['sd', 'sdxl', 'pixart', 'pixartSized', 'sd3', 'sd3WithoutT5', 'flux'];
+const families: readonly RecipeName[] = ['sd', 'sdPndm', 'sdAncestral', 'sdxl', 'pixart', 'pixartSized', 'sd3', 'sd3WithoutT5', 'flux'];
 const size = { height: 16, width: 24 };
 
 describe.each(families)('%s', (name) => {

@@ -181,6 +181,8 @@ const sd3: Recipe = {
 /** What the folders hold, by the name a test knows them under. */
 export const recipes = {
 	sd,
+	sdPndm: { ...sd, scheduler: { ...noiseScheduler('PNDMScheduler'), skip_prk_steps: true, set_alpha_to_one: false } },
+	sdAncestral: { ...sd, scheduler: { ...noiseScheduler('EulerAncestralDiscreteScheduler'), timestep_spacing: 'trailing' } },
 	sdxl: {
 		...sd,
 		className: 'StableDiffusionXLPipeline',
