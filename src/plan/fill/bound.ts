@@ -1,18 +1,22 @@
 /** @file What no filling can beat: idle time against work, and the longest chain of dependencies. */
 import { blockMs, type FillModel, type Windows } from './model.ts';
 
+/** Least device time of every block on the whole batch, what both bounds start from. */
+export function leastWork(model: FillModel): number[] {
+	return model.blocks.map((_, b) => leastWorkOf(model, b));
+}
+
 /** ms; the iteration with the frozen work in it is at least this long, whatever the part sizes. */
-export function lowerBound(model: FillModel): number {
-	return Math.max(model.endMs, capacityBound(model), Math.max(0, ...earliestEnds(model)));
+export function lowerBound(model: FillModel, least: readonly number[]): number {
+	return Math.max(model.endMs, capacityBound(model, least), earliestEnd(model));
 }
 
 /**
  * The least time by which idle time can hold the work. Work is counted in ms at each block's best part sizes. A window that ends, or is cut off by the
  * time asked for, holds only parts that are no longer than itself, so at most its length times the best yield (work done per ms) among those.
  */
-function capacityBound(model: FillModel): number {
-	const { windows, blocks, endMs } = model;
-	const least = blocks.map((_, b) => leastWork(model, b));
+function capacityBound(model: FillModel, least: readonly number[]): number {
+	const { windows, endMs } = model;
 	const work = least.reduce((sum, ms) => sum + ms, 0);
 	const yieldIn = bestYield(model, least);
 	const whole = windows.map(({ starts, ends }) => Array.from(starts, (start, i) => ({ start, end: ends[i]!, holds: 0 })));
@@ -45,21 +49,17 @@ function capacityBound(model: FillModel): number {
  * a ms of way: work >= samples * (sum over the chain of min over n of (t(n) / n + p t(n)) - p * time with an idle device) + least work off the chain.
  * The bound is the largest over some prices of the least time at which idle time holds that much.
  */
-export function chainBound(model: FillModel): number {
+export function chainBound(model: FillModel, least: readonly number[]): number {
 	const { batch, blocks, endMs, eps } = model;
-	const least = blocks.map((_, b) => leastWork(model, b));
 	const chain = heaviestChain(model, least);
 	let off = 0;
 	for (let b = 0; b < blocks.length; b++) if (!chain.has(b)) off += least[b]!;
 	const some = union(model.windows);
+	const corners = cornersOf(model);
 	let bound = endMs;
 	for (let price = 0.5; price > 0.05 / (batch * batch); price /= 2) {
 		let sum = 0;
-		for (const b of chain) {
-			let best = Number.POSITIVE_INFINITY;
-			for (let n = 1; n <= batch; n++) best = Math.min(best, blockMs(model, b, n) * (1 / n + price));
-			sum += best;
-		}
+		for (const b of chain) sum += leastPriced(model, b, corners, price);
 		const holds = (until: number): boolean =>
 			idleUntil(model.windows, until) + batch * price * idleUntil([some], until) >= off + batch * sum;
 		if (holds(bound)) continue;
@@ -72,6 +72,29 @@ export function chainBound(model: FillModel): number {
 		bound = low;
 	}
 	return bound;
+}
+
+/** Numbers of samples between which all times are linear. */
+function cornersOf({ batch, problem }: FillModel): number[] {
+	return [...new Set([1, ...problem.batchSizes.filter((size) => size < batch), batch])].sort((a, b) => a - b);
+}
+
+/** The least of t(n) / n + price t(n) over 1 <= n <= batch: with t(n) = a + s n between two corners it is at one of them or at sqrt(a / (price s)). */
+function leastPriced(model: FillModel, block: number, corners: readonly number[], price: number): number {
+	let best = Number.POSITIVE_INFINITY;
+	let [n, ms] = [0, 0];
+	for (const corner of corners) {
+		const next = blockMs(model, block, corner);
+		best = Math.min(best, next * (1 / corner + price));
+		if (n > 0) {
+			const slope = (next - ms) / (corner - n);
+			const fixed = ms - slope * n;
+			const inner = Math.sqrt(fixed / (price * slope));
+			if (inner > n && inner < corner) best = Math.min(best, (fixed + slope * inner) * (1 / inner + price));
+		}
+		[n, ms] = [corner, next];
+	}
+	return best;
 }
 
 /** The blocks of the path through the components with most work. */
@@ -110,14 +133,14 @@ function idleUntil(windows: readonly Windows[], until: number): number {
 
 /** By length in ms: the most work done per ms by any part of any block that is no longer than that; at most 1. */
 function bestYield(model: FillModel, least: readonly number[]): (length: number) => number {
-	const { batch, problem, blocks } = model;
-	const corners = [...new Set([...problem.batchSizes.filter((size) => size < batch), batch])];
+	const { batch, blocks } = model;
+	const corners = cornersOf(model);
 	const known = new Map<number, number>();
 	return (length) => {
 		const before = known.get(length);
 		if (before !== undefined) return before;
 		let best = 0;
-		for (let b = 0; b < blocks.length; b++) {
+		for (let b = 0; b < blocks.length && best < 1 - 1e-12; b++) {
 			const perSample = least[b]! / batch;
 			// time is linear between corners, so yield is greatest at a corner or where a part takes all of the length.
 			let [n, ms] = [0, 0];
@@ -128,8 +151,9 @@ function bestYield(model: FillModel, least: readonly number[]): (length: number)
 				[n, ms] = [corner, next];
 			}
 		}
-		known.set(length, Math.min(1, best));
-		return Math.min(1, best);
+		best = best < 1 - 1e-12 ? best : 1;
+		known.set(length, best);
+		return best;
 	};
 }
 
@@ -137,9 +161,12 @@ function bestYield(model: FillModel, least: readonly number[]): (length: number)
  * Least device time of a block on the whole batch, in parts of any size. Time is linear between the profile's sizes, so of two parts between sizes one
  * could grow at the other's cost: at most one part has a size of its own.
  */
-export function leastWork(model: FillModel, block: number): number {
+function leastWorkOf(model: FillModel, block: number): number {
 	const { batch } = model;
 	const corners = model.problem.batchSizes.filter((size) => size <= batch);
+	const rates = corners.map((size) => blockMs(model, block, size) / size);
+	const rate = Math.min(...rates, blockMs(model, block, batch) / batch);
+	if (batch % (corners[rates.indexOf(rate)] ?? batch) === 0) return batch * rate;
 	const inCorners = new Float64Array(batch + 1).fill(Number.POSITIVE_INFINITY);
 	inCorners[0] = 0;
 	let least = blockMs(model, block, batch);
@@ -153,13 +180,15 @@ export function leastWork(model: FillModel, block: number): number {
 	return least;
 }
 
-/** Per block the earliest end of any of its parts: its shortest part in the first window of any device that is long enough, after all it waits for. */
-export function earliestEnds(model: FillModel): Float64Array {
+/** The earliest end of everything: each block's shortest part in the first window of any device that is long enough, after all it waits for. */
+function earliestEnd(model: FillModel): number {
 	const ends = new Float64Array(model.blocks.length);
+	const corners = cornersOf(model);
+	let last = 0;
 	for (const [b, { before }] of model.blocks.entries()) {
 		let ready = 0;
 		for (const needed of before) ready = Math.max(ready, ends[needed]!);
-		const shortest = shortestPart(model, b);
+		const shortest = corners.reduce((least, n) => Math.min(least, blockMs(model, b, n)), Number.POSITIVE_INFINITY);
 		let end = Number.POSITIVE_INFINITY;
 		for (const windows of model.windows) {
 			for (let i = 0; i < windows.starts.length; i++) {
@@ -170,12 +199,7 @@ export function earliestEnds(model: FillModel): Float64Array {
 			}
 		}
 		ends[b] = end;
+		last = Math.max(last, end);
 	}
-	return ends;
-}
-
-function shortestPart(model: FillModel, b: number): number {
-	let shortest = Number.POSITIVE_INFINITY;
-	for (let n = 1; n <= model.batch; n++) shortest = Math.min(shortest, blockMs(model, b, n));
-	return shortest;
+	return last;
 }

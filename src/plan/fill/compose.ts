@@ -8,6 +8,9 @@ import type { Run } from './runs.ts';
 export interface Recipe {
 	/** Per component, samples per part; the last part has what remains. */
 	readonly sizes: readonly number[];
+	/** After this share of a component's time its parts are cut into `late` parts each, for devices that are idle together only towards the end. */
+	readonly turn: number;
+	readonly late: number;
 	/** Into how many pieces of about equal time the blocks of a part are cut. */
 	readonly segments: number;
 	/** Whether blocks that do not fit what is left of a window run on part of their samples there. */
@@ -23,7 +26,7 @@ export interface Composition {
 	readonly overflowMs: number;
 }
 
-/** A component on one part of the batch. */
+/** Some blocks of a component on one part of the batch. */
 interface Track {
 	readonly from: number;
 	readonly to: number;
@@ -86,10 +89,11 @@ function bestDevice({ devices, eps }: FillModel, placer: Placer, run: Run): numb
 	return end === Number.POSITIVE_INFINITY ? undefined : best;
 }
 
-function tracksOf(model: FillModel, { sizes, segments }: Recipe): Track[] {
+function tracksOf(model: FillModel, { sizes, segments, turn, late }: Recipe): Track[] {
 	const { order, chains, blocks, batch, devices } = model;
-	const tracks: Track[][] = chains.map(() => []);
-	let count = 0;
+	const tracks: Track[] = [];
+	/** By component, the tracks that have its last block. */
+	const lastOf: Track[][] = chains.map(() => []);
 	/** The longest way from the end of a component on one sample, by component. */
 	const beyond = chains.map(() => 0);
 	for (const c of [...order].reverse()) {
@@ -102,24 +106,50 @@ function tracksOf(model: FillModel, { sizes, segments }: Recipe): Track[] {
 			beyond[other] = Math.max(beyond[other]!, beyond[c]! + whole);
 		}
 	}
+	const add = (chain: readonly number[], share: number, from: number, to: number, before: readonly Track[], beyondMs: number): Track => {
+		const cuts = segmentCuts(model, chain, to - from, Math.ceil(segments * share));
+		let tail = beyondMs;
+		const tails: number[] = [];
+		for (let s = cuts.length - 2; s >= 0; s--) {
+			for (let b = cuts[s]!; b < cuts[s + 1]!; b++) tail += blockMs(model, b, to - from);
+			tails.unshift(tail);
+		}
+		const after = before.filter((other) => other.from < to && other.to > from);
+		const track = { from, to, cuts, after, tails, next: 0, device: tracks.length % devices };
+		tracks.push(track);
+		return track;
+	};
 	for (const c of order) {
 		const chain = chains[c]!;
 		if (chain.length === 0) continue;
-		for (let from = 0; from < batch; from += sizes[c]!) {
-			const to = Math.min(batch, from + sizes[c]!);
-			const before = blocks[chain[0]!]!.before.flatMap((b) => tracks[blocks[b]!.component]!);
-			const cuts = segmentCuts(model, chain, to - from, segments);
-			let tail = beyond[c]!;
-			const tails: number[] = [];
-			for (let s = cuts.length - 2; s >= 0; s--) {
-				for (let b = cuts[s]!; b < cuts[s + 1]!; b++) tail += blockMs(model, b, to - from);
-				tails.unshift(tail);
-			}
-			const after = before.filter((other) => other.from < to && other.to > from);
-			tracks[c]!.push({ from, to, cuts, after, tails, next: 0, device: count++ % devices });
+		const before = blocks[chain[0]!]!.before.flatMap((b) => lastOf[blocks[b]!.component]!);
+		const size = sizes[c]!;
+		const lateSize = late > 1 ? (model.sizes.findLast((other) => other * late <= size) ?? size) : size;
+		const middle = lateSize < size ? blockAt(model, chain, size, turn) : chain.at(-1)! + 1;
+		const head = chain.filter((b) => b < middle);
+		const rest = chain.filter((b) => b >= middle);
+		const restMs = rest.reduce((sum, b) => sum + blockMs(model, b, lateSize), 0);
+		for (let from = 0; from < batch; from += size) {
+			const to = Math.min(batch, from + size);
+			const whole = add(head, rest.length > 0 ? turn : 1, from, to, before, beyond[c]! + restMs);
+			if (rest.length === 0) lastOf[c]!.push(whole);
+			else
+				for (let at = from; at < to; at += lateSize)
+					lastOf[c]!.push(add(rest, 1 - turn, at, Math.min(to, at + lateSize), [whole], beyond[c]!));
 		}
 	}
-	return tracks.flat();
+	return tracks;
+}
+
+/** The block of the chain, not its first, before which about `share` of its time has passed. */
+function blockAt(model: FillModel, chain: readonly number[], samples: number, share: number): number {
+	const whole = chain.reduce((sum, b) => sum + blockMs(model, b, samples), 0);
+	let sum = 0;
+	for (const b of chain) {
+		if (b > chain[0]! && sum + blockMs(model, b, samples) / 2 > whole * share) return b;
+		sum += blockMs(model, b, samples);
+	}
+	return chain.at(-1)! + 1;
 }
 
 /** Where up to `segments` pieces of about equal time begin, and the end of the chain. */
@@ -136,6 +166,9 @@ function segmentCuts(model: FillModel, chain: readonly number[], samples: number
 
 /** Numbers of segments that are tried. */
 const SEGMENTS = [1, 2, 3, 5, 8, 12];
+/** Turns that are tried, and into how many parts. */
+const TURNS = [0.3, 0.5, 0.65, 0.8, 0.9];
+const LATE = [1, 2, 3, 4];
 
 /**
  * The best few compositions within `steps` of the placer: first one size for all components, then from the best other sizes, one component at a time, and
@@ -158,11 +191,12 @@ export function composeBest(model: FillModel, placer: Placer, bound: number, ste
 	};
 	const homes = !model.weights.everywhere;
 	const sizes = [...model.sizes].reverse().filter((size) => model.batch / size <= 4 * model.devices);
-	for (const size of sizes) attempt({ sizes: model.chains.map(() => size), segments: 1, cut: true, homes });
+	for (const size of sizes) attempt({ sizes: model.chains.map(() => size), turn: 1, late: 1, segments: 1, cut: true, homes });
 	const variants = ({ recipe }: Composition): Recipe[] => [
 		{ ...recipe, cut: !recipe.cut },
 		...(homes ? [{ ...recipe, homes: !recipe.homes }] : []),
 		...SEGMENTS.map((segments) => ({ ...recipe, segments })),
+		...TURNS.map((turn) => ({ ...recipe, turn, late: Math.max(2, recipe.late) })),
 		...recipe.sizes.flatMap((_, c) => sizes.map((size) => ({ ...recipe, sizes: recipe.sizes.with(c, size) }))),
 	];
 	for (let more = true; more && best[0]; ) {
@@ -172,6 +206,9 @@ export function composeBest(model: FillModel, placer: Placer, bound: number, ste
 	const draw = drawsOf('filling, recipes');
 	const changed = ({ recipe }: Composition): Recipe => ({
 		sizes: recipe.sizes.map((size) => (draw() < 0.5 ? sizes[below(draw, sizes.length)]! : size)),
+		...(draw() < 0.5
+			? { turn: TURNS[below(draw, TURNS.length)]!, late: LATE[below(draw, LATE.length)]! }
+			: { turn: recipe.turn, late: recipe.late }),
 		segments: draw() < 0.5 ? SEGMENTS[below(draw, SEGMENTS.length)]! : recipe.segments,
 		cut: draw() < 0.2 ? !recipe.cut : recipe.cut,
 		homes: homes && draw() < 0.5,

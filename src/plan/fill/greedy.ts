@@ -5,6 +5,7 @@
 import { blockMs, type FillModel } from './model.ts';
 import type { Filling } from './result.ts';
 import { addPiece, bring, emptyTimeline, type Timeline, undoMoves } from './timeline.ts';
+import { type Residency, residency } from './weights.ts';
 
 /** Time in which the same devices are idle. */
 interface Bubble {
@@ -16,6 +17,7 @@ interface Bubble {
 /** How far every component is: samples [0, done) of block `next` of its chain have run. */
 interface Progress {
 	readonly timeline: Timeline;
+	readonly held: Residency;
 	readonly next: number[];
 	readonly done: number[];
 	/** Per device, when its last piece ends. */
@@ -44,6 +46,7 @@ export function greedyFilling(model: FillModel): Filling {
 	const { chains, devices } = model;
 	const progress = {
 		timeline: emptyTimeline(model),
+		held: residency(model.weights, model.blocks),
 		next: chains.map(() => 0),
 		done: chains.map(() => 0),
 		free: new Float64Array(devices),
@@ -156,8 +159,8 @@ function bestCandidate(progress: Progress, bubble: Bubble, ready: readonly numbe
 }
 
 /** Idle devices that hold the block or have room for it. */
-function runners({ timeline }: Progress, block: number, { devices }: Bubble): readonly number[] {
-	return timeline.model.weights.everywhere ? devices : devices.filter((device) => timeline.residency.mayRun(block, device));
+function runners({ timeline, held }: Progress, block: number, { devices }: Bubble): readonly number[] {
+	return timeline.model.weights.everywhere ? devices : devices.filter((device) => held.mayRun(block, device));
 }
 
 /** Runs the rest of the component's next block, split evenly; false when it does not fit the bubble. */
@@ -187,7 +190,7 @@ function runPart(progress: Progress, c: number, size: number, bubble: Bubble): b
 }
 
 function run(progress: Progress, c: number, devices: readonly number[], sizes: readonly number[], bubble: Bubble): boolean {
-	const { timeline, free, next, done } = progress;
+	const { timeline, held, free, next, done } = progress;
 	const { model } = timeline;
 	const block = model.chains[c]![next[c]!]!;
 	if (devices.length === 0) return false;
@@ -205,6 +208,9 @@ function run(progress: Progress, c: number, devices: readonly number[], sizes: r
 		}
 		starts.push(start);
 	}
-	for (const [i, { device, from, to }] of spans.entries()) free[device] = addPiece(timeline, block, from, to, device, starts[i]!).end;
+	for (const [i, { device, from, to }] of spans.entries()) {
+		free[device] = addPiece(timeline, block, from, to, device, starts[i]!).end;
+		held.add(block, device);
+	}
 	return true;
 }

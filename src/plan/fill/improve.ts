@@ -27,7 +27,7 @@ export function improve(model: FillModel, placer: Placer, starts: readonly (read
 		};
 		note();
 		const start = placer.steps();
-		const hot = Math.max(ms - bound, 1e-3 * bound) / 5;
+		const hot = Math.max(ms - bound, 1e-3 * bound) / 10;
 		for (let tries = 0; placer.steps() < until && best.iterationMs > bound + model.eps && tries < until; tries++) {
 			const change = changes[below(draw, changes.length)]!;
 			const at = order.length > 0 && draw() < 0.5 ? order[below(draw, order.length)]! : below(draw, current.length);

@@ -1,6 +1,7 @@
 /** @file Frozen work put into the idle time of a pipeline's iteration. */
-import { chainBound, lowerBound } from './bound.ts';
+import { chainBound, leastWork, lowerBound } from './bound.ts';
 import { composeBest } from './compose.ts';
+import { exactFilling } from './exact.ts';
 import { greedyFilling } from './greedy.ts';
 import { improve } from './improve.ts';
 import { fillModel } from './model.ts';
@@ -19,7 +20,7 @@ export interface FillOptions {
 }
 
 /** Steps of the placer for compositions at no effort, and for compositions and local search at effort 1. */
-const STEPS = { quick: 4e3, compose: 1e5, improve: 4e5 };
+const STEPS = { quick: 4e3, compose: 1e5, improve: 4e5, exact: 3e5 };
 
 /**
  * Where and when every layer of every frozen component runs on every sample of the batch: inside idle time as far as that goes, else after the flush.
@@ -30,7 +31,8 @@ const STEPS = { quick: 4e3, compose: 1e5, improve: 4e5 };
 export function fillBubbles(problem: FillProblem, { effort = 1 }: FillOptions = {}): FillResult {
 	const model = fillModel(problem);
 	if (model.blocks.length === 0) return fillResult(model, { method: 'nothing to fill in', pieces: [], transfers: [] }, problem.endMs);
-	let bound = lowerBound(model);
+	const least = leastWork(model);
+	let bound = lowerBound(model, least);
 	const candidates: Filling[] = [];
 	let best: Filling | undefined;
 	/** Keeps the better one, at a tie the one without moves, else the earlier; true when the bound is reached. */
@@ -43,12 +45,14 @@ export function fillBubbles(problem: FillProblem, { effort = 1 }: FillOptions = 
 	};
 	const done = (): FillResult => fillResult(model, best!, bound);
 	if (consider(sharesFilling(model, effort > 0 ? 500 : 60, effort > 0 ? 400 : 40))) return done();
-	bound = Math.max(bound, chainBound(model));
+	bound = Math.max(bound, chainBound(model, least));
 	if (consider(greedyFilling(model))) return done();
 	const placer = placerOf(model);
 	const composed = composeBest(model, placer, bound, effort > 0 ? effort * STEPS.compose : STEPS.quick, 3);
 	if (composed[0] && consider(fillingOf(placer, composed[0].runs, 'list scheduling'))) return done();
 	if (effort <= 0) return done();
+	const exact = exactFilling(model, iterationOf(model, best!), bound, effort * STEPS.exact);
+	if (consider(exact.filling) || exact.complete) return done();
 	const starts = [...composed.map(({ runs }) => runs), ...candidates.slice(0, 2).map(({ pieces }) => runsOf(model, pieces))];
 	const improved = improve(model, placer, starts, bound, effort * STEPS.improve);
 	consider(fillingOf(placer, improved.runs, 'local search'));

@@ -1,6 +1,5 @@
 /** @file A filling as it takes shape: what ran where on which samples, and the moves that this took. */
 import { blockMs, type FillModel } from './model.ts';
-import { type Residency, residency } from './weights.ts';
 
 /** A block on samples [from, to) on one device. */
 export interface Piece {
@@ -19,7 +18,6 @@ export interface Transfer extends Piece {
 
 export interface Timeline {
 	readonly model: FillModel;
-	readonly residency: Residency;
 	/** Per block. */
 	readonly pieces: readonly Piece[][];
 	readonly arrivals: readonly Transfer[][];
@@ -30,29 +28,14 @@ export interface Timeline {
 }
 
 export function emptyTimeline(model: FillModel): Timeline {
-	const { blocks, weights } = model;
+	const { blocks } = model;
 	return {
 		model,
-		residency: residency(weights, blocks),
 		pieces: blocks.map(() => []),
 		arrivals: blocks.map(() => []),
 		links: new Map(),
 		made: [],
 	};
-}
-
-/** When all that `block` needs for samples [from, to) can be on `device`; moves that are still to be made are priced one by one. */
-export function readyAt(timeline: Timeline, block: number, from: number, to: number, device: number): number {
-	let ready = 0;
-	for (const needed of timeline.model.blocks[block]!.before) {
-		for (const piece of timeline.pieces[needed]!) {
-			if (piece.from >= to || piece.to <= from) continue;
-			const at =
-				piece.device === device ? piece.end : arrival(timeline, piece, Math.max(from, piece.from), Math.min(to, piece.to), device).end;
-			if (at > ready) ready = at;
-		}
-	}
-	return ready;
 }
 
 /** Makes the moves that `block` on samples [from, to) on `device` takes and says when all is there. */
@@ -77,7 +60,6 @@ export function bring(timeline: Timeline, block: number, from: number, to: numbe
 export function addPiece(timeline: Timeline, block: number, from: number, to: number, device: number, start: number): Piece {
 	const piece = { block, from, to, device, start, end: start + blockMs(timeline.model, block, to - from) };
 	timeline.pieces[block]!.push(piece);
-	timeline.residency.add(block, device);
 	return piece;
 }
 
@@ -117,11 +99,4 @@ export function undoMoves({ model, links, arrivals, made }: Timeline, count: num
 		const link = links.get(transfer.source * model.devices + transfer.device)!;
 		link.splice(link.lastIndexOf(transfer), 1);
 	}
-}
-
-/** The end of the last piece, 0 without any. */
-export function lastEnd({ pieces }: Timeline): number {
-	let end = 0;
-	for (const own of pieces) for (const piece of own) if (piece.end > end) end = piece.end;
-	return end;
 }

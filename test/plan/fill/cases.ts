@@ -3,7 +3,8 @@ import { randomStream } from '../../../src/core/random.ts';
 import type { FillProblem, IdleInterval } from '../../../src/plan/fill/types.ts';
 
 /**
- * `count` problems: 2 or 3 devices with up to 3 idle intervals each, 1 to 3 components of at most 5 layers in all, 2 or 3 part sizes, at most 4 samples.
+ * `count` problems: 2 or 3 devices with up to 3 idle intervals each, 1 to 3 components, 2 or 3 part sizes, 2 samples and up to 5
+ * layers in all to 4 samples and up to 3.
  * All times are whole ms; a third of the problems has slow links, a third little memory.
  */
 export function fillCases(seed: number, count: number): FillProblem[] {
@@ -35,8 +36,9 @@ function fillCase(seed: number, index: number): FillProblem {
 	][draw(0, 4)]!;
 	const batch = draw(2, 4);
 	const components = ['a', 'b', 'c'].slice(0, draw(1, 3));
+	const most = [5, 4, 3][batch - 2]!;
 	const layers = components.map(() => 1);
-	for (let more = draw(0, 5 - layers.length); more > 0; more--) layers[draw(0, layers.length - 1)]!++;
+	for (let more = draw(0, Math.max(0, most - layers.length)); more > 0; more--) layers[draw(0, layers.length - 1)]!++;
 	const perSample = draw(0, 2) === 0 ? 4 : 0;
 	const links = { latency: draw(0, 2), perByte: perSample };
 	return {
