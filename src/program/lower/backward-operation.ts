@@ -43,7 +43,8 @@ export function backwardOperation(site: Site, kind: 'B' | 'I' | 'W'): Operation 
 	}
 	const { slots: gradSlots, ...gone } = giveBack(site, built.inputGrads, handed);
 	for (const [name, slot] of gradSlots) slots.set(name, slot);
-	for (const name of handed) if (!slots.has(name)) slots.set(name, innerSlot('handed', stage, name));
+	// Values of the forward that the first part computes again are handed on like any other.
+	for (const name of handed) if (!gradSlots.has(name)) slots.set(name, innerSlot('handed', stage, name));
 	const { kept, parts, sends } = kind === 'W' ? { kept: [], parts: [], sends: [] } : gone;
 	const all = [...new Set([...kept, ...outputs.filter((name) => !gradSlots.has(name) || handed.has(name))])];
 	const { id, graph: wired } = builds.variant(`stage${stage.number}.${graphNames[kind]}`, samples, graph, {
