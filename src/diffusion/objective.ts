@@ -10,6 +10,8 @@ export interface ObjectiveOptions {
 	readonly sample: string;
 	/** Chain output that is the prediction, e.g. `sample`. */
 	readonly output: string;
+	/** Of a self-conditioned model: its estimate of the clean sample is the live value `x0Estimate`, clipped to [-limit, limit]. */
+	readonly selfConditioning?: { readonly limit: number } | undefined;
 	/** Samples whose losses add up to the mean: the global batch. */
 	readonly globalBatch: number;
 }
@@ -27,6 +29,15 @@ export const objectiveInputs = (sample: ChainInput): Readonly<Record<string, Cha
 	target_noise: { dtype: 'float32', shape: [] },
 	loss_weight: { dtype: 'float32', shape: [] },
 });
+
+/** The live value of self-conditioned chains that is fed back. */
+export const x0Estimate = 'x0_estimate';
+
+/** Inputs it is made from, per sample: x0 = `estimate_sample` x_t + `estimate_output` output. */
+const estimateInputs: Readonly<Record<string, ChainInput>> = {
+	estimate_sample: { dtype: 'float32', shape: [] },
+	estimate_output: { dtype: 'float32', shape: [] },
+};
 
 /**
  * The model's chain with a noising layer before and a loss layer after it. Every prediction type is a linear combination of clean
@@ -53,6 +64,7 @@ function objectiveChain(
 ): Chain {
 	const sample = model.inputs[options.sample]!;
 	const { [options.sample]: _, ...others } = model.inputs;
+	const estimate = options.selfConditioning;
 	const noising: Layer = {
 		name: 'noising',
 		path: '',
@@ -68,6 +80,11 @@ function objectiveChain(
 			const output = live.get(options.output);
 			const channels = target.shape[1]!;
 			const prediction = output.shape[1] === channels ? output : g.slice(output, [0], [channels], [1]);
+			if (estimate) {
+				const noised = combine(g, live.get('x0'), live.get('signal'), live.get('noise'), live.get('spread'));
+				const own = combine(g, noised, live.get('estimate_sample'), prediction, live.get('estimate_output'));
+				live.set(x0Estimate, g.clip(own, -estimate.limit, estimate.limit));
+			}
 			const [batch] = target.shape as [number];
 			const elements = sizeOf(sample.shape);
 			const error = g.reshape(g.sub(prediction, target), [batch, elements]);
@@ -78,7 +95,7 @@ function objectiveChain(
 	};
 	return {
 		name: model.name,
-		inputs: { ...objectiveInputs(sample), ...others },
+		inputs: { ...objectiveInputs(sample), ...(estimate ? estimateInputs : {}), ...others },
 		layers: [noising, ...model.layers, loss],
 		outputs: [result],
 	};

@@ -43,8 +43,11 @@ export function plainLayout(size: number): SampleLayout {
 	return { pack: (sample) => sample, unpack: (row) => row.subarray(0, size) };
 }
 
-/** The model's prediction for all images [images, ...] at a timestep of the schedule. */
-export type Predict = (samples: Float32Array, timestep: number) => Promise<Float32Array>;
+/**
+ * The model's prediction for all images [images, ...] at a timestep of the schedule. Self-conditioned models take the estimate of the clean samples from
+ * the step before, too; zeros in the first.
+ */
+export type Predict = (samples: Float32Array, timestep: number, estimate?: () => Float32Array) => Promise<Float32Array>;
 
 /** What predictions are made with. */
 export interface PredictOptions {
@@ -64,17 +67,23 @@ export function predictor(options: PredictOptions): Predict {
 	const rows = guidanceScale === undefined ? images : 2 * images;
 	const shape = denoiser.chain.inputs[denoiser.sample]!.shape;
 	const fixed = Object.fromEntries(Object.entries(denoiser.fixed).map(([name, value]) => [name, repeated(value, rows)]));
-	return async (samples, timestep) => {
+	return async (samples, timestep, estimate) => {
 		const size = samples.length / images;
-		const input = new Float32Array(rows * sizeOf(shape));
-		for (let r = 0; r < rows; r++) {
-			const i = r % images;
-			input.set(layout.pack(samples.subarray(i * size, (i + 1) * size)), r * sizeOf(shape));
-		}
+		const packed = (values: Float32Array): Tensor => {
+			const data = new Float32Array(rows * sizeOf(shape));
+			for (let r = 0; r < rows; r++) {
+				const i = r % images;
+				data.set(layout.pack(values.subarray(i * size, (i + 1) * size)), r * sizeOf(shape));
+			}
+			return { dtype: 'float32', shape: [rows, ...shape], data };
+		};
+		const own = denoiser.selfConditioning;
+		const clipped = own && (estimate?.() ?? new Float32Array(samples.length)).map((v) => Math.min(own.limit, Math.max(-own.limit, v)));
 		const results = await forward.run({
 			...options.conditions,
 			...fixed,
-			[denoiser.sample]: { dtype: 'float32', shape: [rows, ...shape], data: input },
+			[denoiser.sample]: packed(samples),
+			...(clipped ? { [own.input]: packed(clipped) } : {}),
 			timestep: { dtype: 'float32', shape: [rows], data: new Float32Array(rows).fill(timestep * denoiser.timestepScale) },
 		});
 		const output = results[denoiser.output]!;
@@ -83,11 +92,11 @@ export function predictor(options: PredictOptions): Predict {
 		const predicted = new Float32Array(samples.length);
 		for (let i = 0; i < images; i++) {
 			const wanted = row(i);
-			const own = predicted.subarray(i * size, (i + 1) * size);
-			if (guidanceScale === undefined) own.set(wanted);
+			const mine = predicted.subarray(i * size, (i + 1) * size);
+			if (guidanceScale === undefined) mine.set(wanted);
 			else {
 				const none = row(images + i);
-				for (let k = 0; k < size; k++) own[k] = none[k]! + guidanceScale * (wanted[k]! - none[k]!);
+				for (let k = 0; k < size; k++) mine[k] = none[k]! + guidanceScale * (wanted[k]! - none[k]!);
 			}
 		}
 		return predicted;
@@ -138,9 +147,12 @@ export async function denoiseSamples({
 	const steps = sampler.timesteps.length;
 	let x = samples;
 	let state = initialState;
+	let estimate: (() => Float32Array) | undefined;
 	for (let i = firstStep; i < steps; i++) {
 		stopWhenAborted(signal, `step ${i} of ${steps}`);
-		const output = await predict(sampler.scaleModelInput(x, i), sampler.timesteps[i]!);
+		const output = await predict(sampler.scaleModelInput(x, i), sampler.timesteps[i]!, estimate);
+		const from = x;
+		estimate = () => sampler.predictOriginal(output, i, from);
 		const result = sampler.step(output, i, x, state, sampler.needsNoise(i) ? noise(i) : undefined);
 		x = result.sample;
 		state = result.state;

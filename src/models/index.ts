@@ -2,6 +2,7 @@
 import { DiffusionPipeError, nearestName } from '../core/errors.ts';
 import { type Tensor, zeros } from '../core/tensor.ts';
 import type { Chain, ChainInput } from '../nn/chain.ts';
+import { type SelfConditioning, selfConditioned, selfConditioningKey } from './concatenated.ts';
 import { ditChain, readDiTConfig } from './dit.ts';
 import { fluxChain, fluxImageIds, readFluxConfig } from './flux.ts';
 import { pixartChain, readPixArtConfig } from './pixart.ts';
@@ -26,6 +27,8 @@ export interface Denoiser {
 	readonly fixed: Readonly<Record<string, Tensor>>;
 	/** What the schedule's timestep is multiplied by for the chain input `timestep`: 1 for all but Flux, which takes 0 to 1. */
 	readonly timestepScale: number;
+	/** Of models that take their own estimate of the clean sample as another input. */
+	readonly selfConditioning?: SelfConditioning;
 }
 
 /** What a denoiser is built for beside its config: rows and columns of its samples, where they are not the config's, and the length of texts. */
@@ -94,7 +97,7 @@ export const denoisers: Readonly<Record<string, DenoiserClass>> = {
 	},
 };
 
-/** The denoiser of class `className`. Throws a config error naming the nearest class we have. */
+/** The denoiser of class `className`, self-conditioned where `raw` has the key `_self_conditioning`. Throws a config error naming the nearest class we have. */
 export function createDenoiser(className: string, raw: unknown, place?: string, options?: DenoiserOptions): Denoiser {
 	const make = Object.hasOwn(denoisers, className) ? denoisers[className] : undefined;
 	if (!make) {
@@ -105,5 +108,9 @@ export function createDenoiser(className: string, raw: unknown, place?: string, 
 			...(near ? { hint: `did you mean ${near}?` } : {}),
 		});
 	}
-	return make(raw, place, options);
+	const limit = (raw as Readonly<Record<string, unknown>> | null)?.[selfConditioningKey];
+	const plain = make(raw, place, options);
+	if (limit === undefined) return plain;
+	const { config, ...whole } = selfConditioned(plain, limit, place);
+	return { ...whole, config: { ...config, [selfConditioningKey]: limit } };
 }

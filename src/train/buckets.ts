@@ -6,7 +6,6 @@ import { DiffusionPipeError } from '../core/errors.ts';
 import { trainingChain } from '../diffusion/objective.ts';
 import type { Denoiser, DenoiserOptions } from '../models/index.ts';
 import { type Chain, traceChain } from '../nn/chain.ts';
-import type { BankStore } from './bank-store.ts';
 import type { TrainConfig } from './config.ts';
 import type { DataSetInfo, PixelSize } from './data/types.ts';
 import type { TrainEvent } from './events.ts';
@@ -14,7 +13,7 @@ import type { FeedMaker } from './feeds.ts';
 import { type FrozenVae, openFrozenVae, packagedPath } from './frozen.ts';
 import { frozenOptions } from './frozen-parts.ts';
 import type { TrainedModel } from './model.ts';
-import { openSession, type TrainingSession } from './session.ts';
+import { openSession, type SessionOptions, type TrainingSession } from './session.ts';
 
 /** What images of one size are trained with. */
 export interface SizedParts {
@@ -66,7 +65,7 @@ export async function openBucketParts({ config, data, model, options, denoiser, 
 			const vae = folder === undefined ? undefined : await openFrozenVae(folder, size, config.seed, frozenOptions(config, say));
 			const [, height, width] = vae?.latents ?? [data.channels, size.height, size.width];
 			const own = model.build({ ...options, height: height!, width: width! }).denoiser;
-			const chain = trainingChain(own.chain, { sample: own.sample, output: own.output, globalBatch: config.train.batch_size });
+			const chain = trainingChain(own.chain, { ...own, globalBatch: config.train.batch_size });
 			bySize.set(sizeKey(size), { vae, make: maker(own), chain });
 			if (weightsOf(own.chain) === wanted) continue;
 			throw new DiffusionPipeError('config', 'the model has other weights at this size', {
@@ -86,8 +85,9 @@ export async function openBucketParts({ config, data, model, options, denoiser, 
 export function bucketSession(
 	base: TrainingSession,
 	parts: BucketParts,
-	{ config, average, store, say }: { config: TrainConfig; average: boolean; store: BankStore; say: (event: TrainEvent) => void },
+	setup: { config: TrainConfig; say: (event: TrainEvent) => void } & Pick<SessionOptions, 'average' | 'store' | 'selfConditioning'>,
 ): TrainingSession {
+	const { config, say, ...start } = setup;
 	const shapeOf = (chain: Chain) => chain.inputs.noise!.shape.join('x');
 	const byShape = new Map([...parts.bySize].map(([size, { chain }]) => [shapeOf(chain), { size, chain }]));
 	const open = new Map<string, TrainingSession>();
@@ -96,15 +96,15 @@ export function bucketSession(
 		const known = sized ? open.get(shape) : base;
 		if (!sized || known) return known!;
 		say({ kind: 'note', text: `compiling for images of ${sized.size}` });
-		const session = await openSession(sized.chain, config, { average, cuts: base.plan.cuts, store });
+		const session = await openSession(sized.chain, config, { ...start, cuts: base.plan.cuts });
 		open.set(shape, session);
 		return session;
 	};
 	return {
 		...base,
-		async step(feeds, hyper, trace) {
+		async step(feeds, hyper, ...how) {
 			const session = await at(feeds.noise!.shape.slice(1).join('x'));
-			return session.step(feeds, hyper, trace);
+			return session.step(feeds, hyper, ...how);
 		},
 		async close() {
 			for (const session of open.values()) await session.close();

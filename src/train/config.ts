@@ -25,6 +25,11 @@ const objective = v.strictObject({
 	noise_offset: v.optional(notNegative, 0),
 	/** Share of captions replaced by the empty text, for classifier-free guidance. */
 	caption_dropout: v.optional(share, 0.1),
+	/**
+	 * Share of the steps in which the model is given its own estimate of the clean sample, made in a sweep ahead and without gradients, beside the noised
+	 * one; in the others it is given zeros. Above 0 the model takes twice the channels of `model.in_channels`. 0.5 as published.
+	 */
+	self_conditioning: v.optional(share, 0),
 });
 
 /** `[vae]`: a frozen image autoencoder; the model then learns its latents. */
@@ -242,6 +247,7 @@ export function readTrainConfig(raw: unknown): TrainConfig {
 	const config: TrainConfig = { ...top, model: typed('model'), scheduler: typed('scheduler'), data: typed('data'), ...parsed };
 	checkBatch(config);
 	checkEvaluation(config);
+	checkSelfConditioning(config);
 	return config;
 }
 
@@ -271,6 +277,16 @@ function checkEvaluation({ eval: e, train: t }: Pick<TrainConfig, 'eval' | 'trai
 	}
 	if (e.every_steps > 0 && e.ema && t.ema_decay === 0)
 		throw new DiffusionPipeError('config', 'there is no moving average', { place: 'eval.ema', expected: 'train.ema_decay above 0' });
+}
+
+/** A filled run has no program with a sweep ahead. */
+function checkSelfConditioning({ objective, frozen: f }: Pick<TrainConfig, 'objective' | 'frozen'>): void {
+	if (objective.self_conditioning === 0 || f.cache !== 'fill') return;
+	throw new DiffusionPipeError('config', 'steps with a sweep ahead have no bubbles to fill', {
+		place: 'frozen.cache',
+		expected: 'inline or disk, or objective.self_conditioning = 0',
+		found: 'fill',
+	});
 }
 
 /** The batch must part evenly over replicas and micro-batches. */

@@ -3,7 +3,7 @@ import { DiffusionPipeError } from '../core/errors.ts';
 import { randomStream } from '../core/random.ts';
 import { sizeOf, type Tensor } from '../core/tensor.ts';
 import type { NoiseProcess, PredictionType } from '../diffusion/prediction.ts';
-import { targetMix } from '../diffusion/prediction.ts';
+import { originalMix, targetMix } from '../diffusion/prediction.ts';
 import { drawSigmas, type SigmaDensity, uniformTimesteps } from '../diffusion/timesteps.ts';
 import { type LossWeighting, lossWeight } from '../diffusion/weights.ts';
 import type { Denoiser } from '../models/index.ts';
@@ -107,6 +107,17 @@ export function feedAssembler(
 			loss_weight: weight,
 			timestep,
 		};
+		if (denoiser.selfConditioning) {
+			const [sample, output] = [vector('estimate_sample'), vector('estimate_output')];
+			for (let i = 0; i < count; i++) {
+				const mix = originalMix(predictionType, process.level(timesteps[i]!));
+				sample.data[i] = mix.sample;
+				output.data[i] = mix.output;
+			}
+			const { input } = denoiser.selfConditioning;
+			// Nothing writes to it: new memory is zero.
+			Object.assign(feeds, { estimate_sample: sample, estimate_output: output, [input]: floats(input, [count, ...sampleShape]) });
+		}
 		for (const [name, { shape }] of Object.entries(denoiser.conditioning)) {
 			if (given.has(name)) continue;
 			const rows = conditioning[name];

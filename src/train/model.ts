@@ -6,6 +6,7 @@ import { resolveModel } from '../io/hub.ts';
 import type { LoraSettings } from '../io/lora-file.ts';
 import { readModelFolder } from '../io/model-folder.ts';
 import type { TensorReader } from '../io/safetensors.ts';
+import { selfConditionedConfig, selfConditioningKey } from '../models/concatenated.ts';
 import { createDenoiser, type Denoiser, type DenoiserOptions } from '../models/index.ts';
 import { chooseModules, loraChain } from '../nn/lora.ts';
 import { readParameter } from './checkpoint.ts';
@@ -33,7 +34,12 @@ export interface TrainedModel {
  * for every key that `[model]` does not give.
  * @throws DiffusionPipeError of kind 'config' when the classes differ or LoRA has nothing to adapt, 'input' when the folder cannot be read
  */
-export async function openTrainedModel({ model, lora: l }: Pick<TrainConfig, 'model' | 'lora'>): Promise<TrainedModel> {
+export async function openTrainedModel({
+	model,
+	lora: l,
+	objective,
+	vae,
+}: Pick<TrainConfig, 'model' | 'lora' | 'objective' | 'vae'>): Promise<TrainedModel> {
 	const { type: className, pretrained, ...given } = model;
 	if (pretrained !== undefined && (typeof pretrained !== 'string' || pretrained === '')) {
 		throw new DiffusionPipeError('config', 'has a wrong value', {
@@ -61,11 +67,22 @@ export async function openTrainedModel({ model, lora: l }: Pick<TrainConfig, 'mo
 		});
 	}
 	const raw = { ...own, ...given };
+	const selfConditioned = objective.self_conditioning > 0;
+	if (selfConditioned && pretrained !== undefined && raw[selfConditioningKey] === undefined) {
+		await opened?.weights.close();
+		throw new DiffusionPipeError('config', 'the model to start from is not self-conditioned', {
+			place: 'objective.self_conditioning',
+			expected: '0, or a model trained with self-conditioning',
+			found: String(objective.self_conditioning),
+		});
+	}
 	return {
 		className,
 		base: opened && { folder: folder!, weights: opened.weights },
 		build(options) {
-			const denoiser = createDenoiser(className, raw, 'model', options);
+			const plain = () => createDenoiser(className, raw, 'model', options);
+			const config = selfConditioned && raw[selfConditioningKey] === undefined ? selfConditionedConfig(plain(), estimateLimit(vae)) : raw;
+			const denoiser = createDenoiser(className, config, 'model', options);
 			if (l.rank === 0) return { denoiser, lora: undefined };
 			const modules = chooseModules(denoiser.chain, l.target_modules);
 			const lora = { rank: l.rank, alpha: l.alpha ?? l.rank, modules };
@@ -73,6 +90,11 @@ export async function openTrainedModel({ model, lora: l }: Pick<TrainConfig, 'mo
 		},
 		close: async () => opened?.weights.close(),
 	};
+}
+
+/** The largest magnitude of estimates of clean samples: that of pixels, or four times the usual deviation of latents. */
+function estimateLimit({ path }: TrainConfig['vae']): number {
+	return path === '' ? 1 : 4;
 }
 
 /** The folder of the denoiser that a folder means: itself, a part of the pipeline it is, or of the finished pipeline of the run it is. */

@@ -43,7 +43,7 @@ export interface PlacedParameter extends LaidParameter {
 }
 
 /** Every parameter of a compiled run, with its places. */
-export function placedParameters(engine: LocalEngine, banks: readonly BankLayout[]): PlacedParameter[] {
+export function placedParameters(engine: Pick<LocalEngine, 'program' | 'bank'>, banks: readonly BankLayout[]): PlacedParameter[] {
 	return banks.flatMap((layout) => {
 		const devices = engine.program.devices.filter((d) => d.banks.some((b) => b.id === layout.bank)).map((d) => d.device);
 		return layout.parameters.map((p) => ({

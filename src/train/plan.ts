@@ -7,10 +7,10 @@ import { type Chain, type ChainTrace, liveAt, traceChain } from '../nn/chain.ts'
 import { draftPlan } from '../plan/draft.ts';
 import { partitionChain } from '../plan/partition/chain.ts';
 import type { Profile } from '../plan/profile/types.ts';
-import { scheduleByName } from '../plan/schedules/index.ts';
+import { placeSchedule } from '../plan/schedules/index.ts';
 import { simulatePlan } from '../plan/search/simulate-plan.ts';
 import { adamwHyperSize } from '../program/adamw.ts';
-import { type Compiled, lowerTraining, signatureOf, stageRanges } from '../program/lower.ts';
+import { type Compiled, lowerPipelines, signatureOf, stageRanges, type TrainedBackbone } from '../program/lower.ts';
 import { trainedDefinitions, trainingStage } from '../program/stage.ts';
 import { verifyProgram } from '../program/verify.ts';
 import { localCluster, type Planned } from './planned.ts';
@@ -39,13 +39,17 @@ export function microBatchSize({ train: t, parallel: p }: SessionConfig): number
 
 /**
  * Compiles `chain` (with its objective) as `config` says. `known` is taken instead of measuring: cuts, so that a resumed run is cut as it was, or a profile
- * to cut by. Throws a config error when there are more stages than layers, a program error when memory does not suffice.
+ * to cut by. With `selfConditioning` there is a program of steps with a sweep ahead, too. Throws a config error when there are more stages than layers, a program error when memory does not suffice.
  */
 export async function planTraining(
 	config: SessionConfig,
 	chain: Chain,
 	moments: number,
-	known: { readonly cuts?: readonly number[]; readonly profile?: Profile } = {},
+	known: {
+		readonly cuts?: readonly number[];
+		readonly profile?: Profile;
+		readonly selfConditioning?: TrainedBackbone['selfConditioning'];
+	} = {},
 ): Promise<TrainingPlan> {
 	const { parallel: p, train: t } = config;
 	const batch = microBatchSize(config);
@@ -72,20 +76,20 @@ export async function planTraining(
 			planned = planOfCuts(config, profile, cuts);
 		}
 	}
-	const compiled = lowerTraining(trace, {
-		cuts,
-		replicas: p.data_parallel,
+	const { selfConditioning } = known;
+	const place = { ranks: p.pipeline_stages, microBatches: t.gradient_accumulation_steps };
+	const compiled = lowerPipelines([{ trace, cuts, ...(selfConditioning ? { selfConditioning } : {}) }], {
+		schedule: placeSchedule(p.pipeline_schedule, place),
+		...(selfConditioning ? { sweptSchedule: placeSchedule(p.pipeline_schedule, { ...place, selfConditioning: true }) } : {}),
+		pipelines: p.data_parallel,
 		microBatches: t.gradient_accumulation_steps,
 		microBatchSize: batch,
-		schedule: scheduleByName(
-			p.pipeline_schedule,
-			'parallel.pipeline_schedule',
-		)({ stages: p.pipeline_stages, microBatches: t.gradient_accumulation_steps }),
 		recompute: p.activation_checkpointing,
 		moments,
 		hyperSize: adamwHyperSize,
 	});
-	verifyProgram(compiled.program, p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {});
+	const limit = p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {};
+	for (const program of [compiled.program, compiled.selfConditioned]) if (program) verifyProgram(program, limit);
 	const ms = planned ? layerMs(planned.profile) : new Array<number>(layers).fill(0);
 	const stages = stageRanges(layers, cuts).map(([from, to]) => ({
 		layers: chain.layers.slice(from, to).map((l) => l.name),

@@ -1,9 +1,11 @@
 /** @file A compiled training chain with its optimiser on devices: what every trainer steps. */
 import type { Tensor } from '../core/tensor.ts';
-import { createLocalEngine } from '../engine/local/engine.ts';
+import { createLocalEngine, type LocalEngine } from '../engine/local/engine.ts';
+import { createSweptEngine, type SweptEngine } from '../engine/local/swept.ts';
 import type { Chain } from '../nn/chain.ts';
 import type { Profile } from '../plan/profile/types.ts';
 import { adamwGraph, adamwHyper } from '../program/adamw.ts';
+import type { TrainedBackbone } from '../program/lower.ts';
 import type { BankStore } from './bank-store.ts';
 import type { TrainConfig } from './config.ts';
 import { initialValues, type PlacedParameter, placedParameters } from './parameters.ts';
@@ -23,6 +25,8 @@ export interface SessionOptions {
 	readonly cuts?: readonly number[];
 	/** To cut by instead of measuring. */
 	readonly profile?: Profile;
+	/** For steps with a sweep ahead: the live value of the chain that is fed back, and the input it becomes. */
+	readonly selfConditioning?: TrainedBackbone['selfConditioning'] | undefined;
 	/** Memory to share with sessions of the same model at other sizes; absent: the session's own. */
 	readonly store?: BankStore | undefined;
 }
@@ -45,6 +49,8 @@ export interface TrainingSession {
 		trace?: boolean,
 		/** What a filled session runs for the next step; others do not read it. */
 		ahead?: Readonly<Record<string, Tensor>>,
+		/** With the sweep ahead, in sessions with self-conditioning. */
+		swept?: boolean,
 	): Promise<SteppedResult>;
 	close(): Promise<void>;
 }
@@ -69,15 +75,25 @@ export function hyperOf(config: SessionConfig, step: number): { readonly lr: num
 export async function openSession(
 	chain: Chain,
 	config: SessionConfig,
-	{ average, seed, cuts, profile, store }: SessionOptions,
+	{ average, seed, cuts, profile, store, selfConditioning }: SessionOptions,
 ): Promise<TrainingSession> {
-	const plan = await planTraining(config, chain, average ? 3 : 2, { ...(cuts ? { cuts } : {}), ...(profile ? { profile } : {}) });
-	const engine = await createLocalEngine(plan.compiled, {
+	const plan = await planTraining(config, chain, average ? 3 : 2, {
+		...(cuts ? { cuts } : {}),
+		...(profile ? { profile } : {}),
+		...(selfConditioning ? { selfConditioning } : {}),
+	});
+	const { compiled } = plan;
+	const start = {
 		update: adamwGraph(average),
 		threads: config.parallel.threads_per_device,
-		...(store ? { banks: store(plan.compiled.program) } : {}),
-	});
-	const parameters = placedParameters(engine, plan.compiled.banks);
+		...(store ? { banks: store(compiled.program) } : {}),
+	};
+	const engine: LocalEngine | SweptEngine = await (selfConditioning
+		? createSweptEngine(compiled, start)
+		: createLocalEngine(compiled, start));
+	const run = engine.run as SweptEngine['run'];
+	const compiledSweep = compiled.selfConditioned ? { ...compiled, program: compiled.selfConditioned } : compiled;
+	const parameters = placedParameters({ ...compiled, bank: engine.bank }, compiled.banks);
 	if (seed !== undefined) {
 		for (const p of parameters) {
 			const values = initialValues(p, seed);
@@ -88,14 +104,14 @@ export async function openSession(
 	return {
 		plan,
 		parameters,
-		async step(feeds, hyper, trace = false) {
-			const { fetched, timeline, held } = await engine.run(
-				'iteration',
+		async step(feeds, hyper, trace = false, _ahead = {}, swept = false) {
+			const { fetched, timeline, held } = await run(
+				swept ? 'selfConditioned' : 'iteration',
 				{ ...feeds, hyper: { dtype: 'float32', shape: [hyper.length], data: hyper } },
 				{ trace },
 			);
 			const numbers = (name: string) => fetched.get(name)!.data as Float32Array;
-			const traced = timeline && held && { timeline, held, compiled: plan.compiled, section: 'iteration' as const };
+			const traced = timeline && held && { timeline, held, compiled: swept ? compiledSweep : compiled, section: 'iteration' as const };
 			return { loss: numbers('loss').reduce((a, b) => a + b, 0), gradNorm: Math.sqrt(numbers('normSquared')[0]!), traced };
 		},
 		close: () => engine.close(),

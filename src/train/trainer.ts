@@ -1,7 +1,8 @@
 /** @file A training run from config to finished pipeline: data, steps, metrics, samples, checkpoints, resuming. */
 import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
-import { trainingChain } from '../diffusion/objective.ts';
+import { randomStream } from '../core/random.ts';
+import { trainingChain, x0Estimate } from '../diffusion/objective.ts';
 import { samplerConfig, trainingProcess } from '../diffusion/samplers/index.ts';
 import { writeFolderAtomic, writeWhole } from '../io/atomic.ts';
 import { writeJson } from '../io/json-file.ts';
@@ -141,7 +142,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		const tokens = frozen.text ? { tokens: frozen.text.states[0] } : {};
 		const { denoiser, lora } = model.build(tokens);
 		checkData(config, loader, denoiser, frozen);
-		const chain = trainingChain(denoiser.chain, { sample: denoiser.sample, output: denoiser.output, globalBatch: config.train.batch_size });
+		const chain = trainingChain(denoiser.chain, { ...denoiser, globalBatch: config.train.batch_size });
 		say({
 			kind: 'note',
 			text: `measuring ${chain.layers.length} layers and planning ${deviceCount(config)} device${deviceCount(config) === 1 ? '' : 's'}`,
@@ -149,7 +150,14 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		const shift = predictionType === 'flow_prediction' && typeof scheduler.shift === 'number' ? scheduler.shift : 1;
 		const maker = (given?: ReadonlySet<string>) => feedMaker(config, denoiser, { process, predictionType, shift }, given);
 		const store = loader.info.buckets ? bankStore() : undefined;
-		const start = { average: average !== undefined, store, ...(resumed ? { cuts: resumed.state.cuts } : { seed: config.seed }) };
+		const back = denoiser.selfConditioning && { input: denoiser.selfConditioning.input, output: x0Estimate };
+		const selfConditioning = config.objective.self_conditioning > 0 ? back : undefined;
+		const start = {
+			average: average !== undefined,
+			store,
+			selfConditioning,
+			...(resumed ? { cuts: resumed.state.cuts } : { seed: config.seed }),
+		};
 		let stepping: StepFeeds;
 		if (config.frozen.cache === 'fill' && (frozen.vae || frozen.text)) {
 			const run = await openFilledRun({ chain, config, loader, maker, folder, session: start, say });
@@ -160,7 +168,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			if (store) {
 				const byDenoiser = (sized: Denoiser) => feedMaker(config, sized, { process, predictionType, shift });
 				buckets = await openBucketParts({ config, data: loader.info, model, options: tokens, denoiser, maker: byDenoiser, say });
-				session = bucketSession(session, buckets, { config, average: start.average, store, say });
+				session = bucketSession(session, buckets, { config, average: start.average, store, selfConditioning, say });
 			}
 			stepping = stepFeeds(config, loader, frozen, maker(), say, buckets?.bySize);
 		}
@@ -230,6 +238,7 @@ async function runSteps(run: Run): Promise<TrainResult> {
 	const began = clock();
 	const metrics = await openJsonLines(folder.metrics, { resumeFrom: firstStep + 1 });
 	const events = log.tensorboard ? new EventWriter(folder.root, firstStep > 0 ? { resumeFrom: firstStep + 1 } : {}) : undefined;
+	const swept = sweptSteps(config);
 	const record = stepRecorder(folder, config.parallel.threads_per_device, say);
 	const samples: string[] = [];
 	const recent: number[] = [];
@@ -279,7 +288,7 @@ async function runSteps(run: Run): Promise<TrainResult> {
 			const start = clock();
 			const { lr, hyper } = hyperOf(config, step);
 			const trace = log.trace_every_steps > 0 && (step + 1) % log.trace_every_steps === 0;
-			const running = session.step(feeds, hyper, trace, ahead);
+			const running = session.step(feeds, hyper, trace, ahead, swept(step));
 			prepared = nextFeeds(step + 1);
 			prepared.catch(() => {});
 			const { loss: stepLoss, gradNorm, traced } = await running;
@@ -351,6 +360,12 @@ async function runSteps(run: Run): Promise<TrainResult> {
 		metrics.close();
 		events?.close();
 	}
+}
+
+/** Which steps have a sweep ahead: a function of the seed and the step. */
+function sweptSteps({ seed, objective }: Pick<TrainConfig, 'seed' | 'objective'>): (step: number) => boolean {
+	const stream = randomStream(seed, 'train.self_conditioning');
+	return (step) => stream.uniform(step, 0) < objective.self_conditioning;
 }
 
 /** The checkpoint to go on from, or undefined for a new run (also when the newest of none was asked for). */

@@ -22,7 +22,7 @@ export interface SweptEngine {
  */
 export async function createSweptEngine(
 	{ program, selfConditioned, graphs }: Pick<Compiled, 'program' | 'selfConditioned' | 'graphs'>,
-	options: Omit<LocalEngineOptions, 'banks'> = {},
+	options: LocalEngineOptions = {},
 ): Promise<SweptEngine> {
 	if (!selfConditioned) {
 		throw new DiffusionPipeError('program', 'has no iteration with a sweep ahead', {
@@ -35,7 +35,7 @@ export async function createSweptEngine(
 	for (const { device, banks, residents } of program.devices) {
 		for (const { id, size, moments, trained } of banks) {
 			const gradient = residents.some((r) => r.bank === id && r.role === 'gradient');
-			memory.set(key(device, id), allocateBank(size, moments, gradient, trained));
+			memory.set(key(device, id), options.banks?.(device, id) ?? allocateBank(size, moments, gradient, trained));
 		}
 	}
 	const banks = (device: DeviceId, bank: BankId) => memory.get(key(device, bank));
