@@ -2,10 +2,11 @@
 import { stringify } from 'smol-toml';
 import { trainingChain } from '../diffusion/objective.ts';
 import { samplerConfig } from '../diffusion/samplers/index.ts';
-import { scheduleByName } from '../plan/schedules/index.ts';
+import { placeSchedule } from '../plan/schedules/index.ts';
 import { formatScheduleGrid } from '../plan/schedules/text.ts';
 import { formatProgram } from '../program/text.ts';
 import type { TrainConfig } from '../train/config.ts';
+import { placeOptionsOf, stageCount } from '../train/layout.ts';
 import { openTrainedModel } from '../train/model.ts';
 import { planTraining } from '../train/plan.ts';
 import type { Console } from './console.ts';
@@ -27,21 +28,20 @@ export async function dryRun(config: TrainConfig, console: Console): Promise<voi
 		output: denoiser.output,
 		globalBatch: config.train.batch_size,
 	});
-	if (config.parallel.pipeline_stages > 1) console.note('measuring the layers to plan the stages');
+	if (stageCount(config.parallel) > 1) console.note('measuring the layers to plan the stages');
 	// AdamW keeps two moments per parameter, and the moving average counts as a third.
 	const { trace, compiled, stages, cuts } = await planTraining(config, chain, config.train.ema_decay > 0 ? 3 : 2);
 	const { program } = compiled;
 	const devices = program.devices.length;
 	const parameters = [...trace.parameters.values()].reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1), 0);
 	console.json({ config, plan: { devices, parameters, cuts, stages, program: formatProgram(program) } });
-	const { pipeline_stages, pipeline_schedule } = config.parallel;
-	const schedule = scheduleByName(pipeline_schedule, 'parallel.pipeline_schedule');
-	const microBatches = config.train.gradient_accumulation_steps;
+	const { pipeline_schedule } = config.parallel;
+	const { rows, stages: places } = placeSchedule(pipeline_schedule, placeOptionsOf(config));
 	console.print(
 		stringify(config),
 		`${formatCount(parameters)} parameters`,
 		...planLines({ devices, stages }),
 		`schedule ${pipeline_schedule} (stage, Forward/Backward, micro-batch):`,
-		formatScheduleGrid(schedule({ stages: pipeline_stages, microBatches })).trimEnd(),
+		formatScheduleGrid(rows, places).trimEnd(),
 	);
 }

@@ -2,6 +2,7 @@
 import * as v from 'valibot';
 import { DiffusionPipeError, nearestName } from '../core/errors.ts';
 import { parseOptions } from './data/options.ts';
+import { replicasOf, stageCount } from './layout.ts';
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(1));
 const wholeNumber = v.pipe(v.number(), v.integer(), v.minValue(0));
@@ -125,13 +126,21 @@ const optimizer = v.strictObject({
 
 /** `[parallel]`: how the work is laid over devices. Results do not depend on it but for rounding. */
 const parallel = v.strictObject({
+	/** Ranks of a pipeline. */
 	pipeline_stages: v.optional(count, 1),
-	/** Copies of the whole pipeline. Devices in use: pipeline_stages * data_parallel. */
+	/** Copies of the whole pipeline. Devices in use: data_parallel times those of a pipeline, which are pipeline_stages or the sum of replicas. */
 	data_parallel: v.optional(count, 1),
+	/** `gpipe`, `1f1b`, `interleaved-1f1b` or `zero-bubble`. */
 	pipeline_schedule: v.optional(v.string(), '1f1b'),
+	/** Stages on each rank under `interleaved-1f1b`; 2 unless given. */
+	virtual_pipeline_model_parallel_size: v.optional(v.pipe(count, v.minValue(2))),
+	/** `folded`: two stages on each rank, the first and the last of the chain on the first, so that a U-Net's skips stay on their rank. */
+	placement: v.optional(v.picklist(['linear', 'folded']), 'linear'),
+	/** Devices of each rank, which share its micro-batches; one each unless given. */
+	replicas: v.optional(v.array(count)),
 	/** `time`: cut by measured layer times; `manual`: by `partition_split`. */
 	partition_method: v.optional(v.picklist(['time', 'manual']), 'time'),
-	/** First layer of each stage but the first. */
+	/** First layer of each stage but the first; there are pipeline_stages of them, or as often more as each rank has stages. */
 	partition_split: v.optional(v.array(count)),
 	/** `cheap` recomputes norms and activations in the backward pass to save memory, `full` the whole forward of a stage from its inputs. */
 	activation_checkpointing: v.optional(v.picklist(['views', 'cheap', 'full']), 'views'),
@@ -300,11 +309,27 @@ function checkBatch({ train: t, parallel: p }: Pick<TrainConfig, 'train' | 'para
 			hint: `use ${Math.ceil(t.batch_size / parts) * parts}`,
 		});
 	}
-	if (p.partition_method === 'manual' && p.partition_split?.length !== p.pipeline_stages - 1) {
+	const cuts = stageCount(p) - 1;
+	if (p.partition_method === 'manual' && p.partition_split?.length !== cuts) {
 		throw new DiffusionPipeError('config', 'does not fit the number of stages', {
 			place: 'parallel.partition_split',
-			expected: `${p.pipeline_stages - 1} layer numbers`,
+			expected: `${cuts} layer numbers`,
 			found: String(p.partition_split?.length ?? 0),
+		});
+	}
+	if (p.replicas && p.replicas.length !== p.pipeline_stages) {
+		throw new DiffusionPipeError('config', 'does not fit the number of ranks', {
+			place: 'parallel.replicas',
+			expected: `${p.pipeline_stages} numbers, one per rank`,
+			found: String(p.replicas.length),
+		});
+	}
+	const most = Math.max(...replicasOf(p));
+	if (most > t.batch_size / parts) {
+		throw new DiffusionPipeError('config', 'a rank has more devices than a micro-batch has samples', {
+			place: 'parallel.replicas',
+			expected: `at most ${t.batch_size / parts}`,
+			found: String(most),
 		});
 	}
 }

@@ -13,6 +13,7 @@ import { adamwHyperSize } from '../program/adamw.ts';
 import { type Compiled, lowerPipelines, signatureOf, stageRanges, type TrainedBackbone } from '../program/lower.ts';
 import { trainedDefinitions, trainingStage } from '../program/stage.ts';
 import { verifyProgram } from '../program/verify.ts';
+import { chunksOf, devicesPerPipeline, placeOptionsOf, replicasOf, stageCount } from './layout.ts';
 import { localCluster, type Planned } from './planned.ts';
 import type { SessionConfig } from './session.ts';
 
@@ -29,7 +30,7 @@ export interface TrainingPlan {
 
 /** Devices a config uses. */
 export function deviceCount({ parallel: p }: Pick<SessionConfig, 'parallel'>): number {
-	return p.pipeline_stages * p.data_parallel;
+	return devicesPerPipeline(p) * p.data_parallel;
 }
 
 /** Samples of one micro-batch. */
@@ -55,33 +56,40 @@ export async function planTraining(
 	const batch = microBatchSize(config);
 	const trace = traceChain(chain, batch);
 	const layers = chain.layers.length;
-	if (p.pipeline_stages > layers) {
+	const count = stageCount(p);
+	if (count > layers) {
 		throw new DiffusionPipeError('config', 'there are more stages than layers', {
 			place: 'parallel.pipeline_stages',
-			expected: `at most ${layers}`,
-			found: String(p.pipeline_stages),
+			expected: `at most ${layers}${count > p.pipeline_stages ? ' stages' : ''}`,
+			found: String(count),
 		});
 	}
+	const schedule = placeSchedule(p.pipeline_schedule, placeOptionsOf(config), 'parallel.pipeline_schedule');
 	let cuts: readonly number[] = [];
 	let planned: Planned | undefined;
-	if (p.pipeline_stages > 1) {
+	if (count > 1) {
 		if (p.partition_method === 'manual') cuts = p.partition_split!;
-		else if (known.cuts?.length === p.pipeline_stages - 1) cuts = known.cuts;
+		else if (known.cuts?.length === count - 1) cuts = known.cuts;
 		else {
 			const profile = known.profile ?? (await measureLayers(config, chain, moments));
-			const memory = p.memory_bytes > 0 ? { memory: { layerBytes: layerBytes(config, trace), limitBytes: p.memory_bytes } } : {};
-			cuts = partitionChain({ layerMs: layerMs(profile), stages: p.pipeline_stages, ...memory })
+			// Each stage of a rank may take its share of the rank's memory.
+			const limitBytes = p.memory_bytes / chunksOf(p);
+			const memory = p.memory_bytes > 0 ? { memory: { layerBytes: layerBytes(config, trace), limitBytes } } : {};
+			const replicas = schedule.stages.map(({ rank }) => replicasOf(p)[rank]!);
+			cuts = partitionChain({ layerMs: layerMs(profile), stages: count, replicas, ...memory })
 				.stages.slice(1)
 				.map((s) => s.from);
 			planned = planOfCuts(config, profile, cuts);
 		}
 	}
 	const { selfConditioning } = known;
-	const place = { ranks: p.pipeline_stages, microBatches: t.gradient_accumulation_steps };
 	const compiled = lowerPipelines([{ trace, cuts, ...(selfConditioning ? { selfConditioning } : {}) }], {
-		schedule: placeSchedule(p.pipeline_schedule, place),
-		...(selfConditioning ? { sweptSchedule: placeSchedule(p.pipeline_schedule, { ...place, selfConditioning: true }) } : {}),
+		schedule,
+		...(selfConditioning
+			? { sweptSchedule: placeSchedule(p.pipeline_schedule, { ...placeOptionsOf(config), selfConditioning: true }) }
+			: {}),
 		pipelines: p.data_parallel,
+		replicas: replicasOf(p),
 		microBatches: t.gradient_accumulation_steps,
 		microBatchSize: batch,
 		recompute: p.activation_checkpointing,
@@ -104,7 +112,9 @@ export function measureLayers(config: SessionConfig, chain: Chain, moments: numb
 	return measureProfile(
 		{ name: chain.name, backbones: [{ name: 'backbone', chain, losses: ['loss'] }], frozen: [] },
 		{
-			batchSizes: [microBatchSize(config)],
+			batchSizes: [...new Set([...replicasOf(p).map((n) => Math.ceil(microBatchSize(config) / n)), microBatchSize(config)])].sort(
+				(a, b) => a - b,
+			),
 			threads: p.threads_per_device,
 			devices: Math.min(deviceCount(config), availableParallelism()),
 			average: moments > 2,
@@ -120,14 +130,17 @@ export function planOfCuts(config: SessionConfig, profile: Profile, cuts: readon
 		microBatches: t.gradient_accumulation_steps,
 		pipelines: p.data_parallel,
 		schedule: p.pipeline_schedule,
+		placement: p.placement,
+		chunks: chunksOf(p),
+		replicas: replicasOf(p),
 		recompute: p.activation_checkpointing === 'full',
 	});
 	return { profile, cluster, plan: simulatePlan(draft, profile, cluster, 0).plan };
 }
 
-/** Forward and backward of each layer at the profile's first batch size, ms. */
+/** Forward and backward of each layer at the profile's largest batch size, ms. */
 function layerMs({ backbones }: Profile): number[] {
-	return backbones[0]!.layers.map((l) => l.forwardMs[0]! + l.backwardInputMs[0]! + l.backwardWeightMs[0]!);
+	return backbones[0]!.layers.map((l) => l.forwardMs.at(-1)! + l.backwardInputMs.at(-1)! + l.backwardWeightMs.at(-1)!);
 }
 
 /** Bytes of every layer: parameters with gradients and moments, saved values, and what its forward needs besides. */

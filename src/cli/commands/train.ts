@@ -2,6 +2,7 @@
 import { relative, resolve } from 'node:path';
 import type { TrainConfig } from '../../train/config.ts';
 import type { TrainResult } from '../../train/events.ts';
+import { devicesPerPipeline } from '../../train/layout.ts';
 import { type Args, type Context, defineCommand, type Outcome } from '../command.ts';
 import { type Console, createConsole } from '../console.ts';
 import { formatNumber, formatSeconds, plural, shellWord } from '../format.ts';
@@ -77,7 +78,7 @@ function fromHere(path: string, cwd: string): string {
 }
 
 function headline({ model, data, train: t, parallel: p, output_dir }: TrainConfig): string {
-	const devices = plural(p.pipeline_stages * p.data_parallel, 'device');
+	const devices = plural(devicesPerPipeline(p) * p.data_parallel, 'device');
 	return `training ${model.type} on ${data.type}: ${plural(t.max_steps, 'step')} of ${plural(t.batch_size, 'image')}, ${devices}, into ${output_dir}`;
 }
 

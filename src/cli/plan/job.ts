@@ -9,6 +9,7 @@ import type { Cluster } from '../../plan/cluster/types.ts';
 import { readProfile } from '../../plan/profile/read.ts';
 import type { Profile } from '../../plan/profile/types.ts';
 import type { TrainConfig } from '../../train/config.ts';
+import { devicesPerPipeline } from '../../train/layout.ts';
 import type { OptionValues } from '../command.ts';
 import { givenCluster, idealCluster } from './devices.ts';
 import type { jobOptions } from './job-options.ts';
@@ -91,9 +92,9 @@ async function modelJob(name: string, given: Given, { cwd, note }: Surroundings)
 async function configuredJob(name: string, given: Given, { cwd, note }: Surroundings): Promise<PlanJob> {
 	const config = await configOf(name, given, cwd);
 	const { localCluster } = await import('../../train/planned.ts');
-	const { pipeline_stages, data_parallel, memory_bytes } = config.parallel;
+	const { memory_bytes } = config.parallel;
 	const local = (devices: number) => localCluster(devices, memory_bytes);
-	const cluster = (await givenCluster(given, cwd, local)) ?? local(pipeline_stages * data_parallel);
+	const cluster = (await givenCluster(given, cwd, local)) ?? local(devicesPerPipeline(config.parallel) * config.parallel.data_parallel);
 	const batch = given.batch ?? config.train.batch_size;
 	const { computedProfile, measuredProfile } = await import('../profile/index.ts');
 	const source = { name, sets: given.set, cwd };

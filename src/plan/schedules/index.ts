@@ -17,7 +17,7 @@ export const scheduleKinds: Readonly<Record<string, ScheduleKind>> = {
 	bidirectional,
 };
 
-/** Those with one stage per rank and an undivided backward, which programs are lowered from, as rows alone. */
+/** Those with one stage per rank and an undivided backward, as rows alone. */
 export const schedules: Readonly<Record<string, ScheduleGenerator>> = {
 	gpipe,
 	'1f1b': oneFOneB,
@@ -25,15 +25,15 @@ export const schedules: Readonly<Record<string, ScheduleGenerator>> = {
 
 /**
  * The stages of the schedule called `name` on ranks, whose costs `placeSchedule` asks for. Throws a config error that lists the known names and the
- * nearest one, an input error naming the schedule when it cannot be made as `options` say.
+ * nearest one (`place` says where the name stands), an input error naming the schedule when it cannot be made as `options` say.
  */
-export function placeStages(name: string, options: PlaceOptions): Topology {
-	return sweptStages(byName(scheduleKinds, name, 'schedule').topology(options), options).topology;
+export function placeStages(name: string, options: PlaceOptions, place = 'schedule'): Topology {
+	return sweptStages(byName(scheduleKinds, name, place).topology(options), options).topology;
 }
 
 /** The schedule called `name`: its stages on ranks and the rows of every rank. Throws what `placeStages` throws, and an input error naming bad costs. */
-export function placeSchedule(name: string, options: PlaceOptions): PlacedSchedule {
-	const kind = byName(scheduleKinds, name, 'schedule');
+export function placeSchedule(name: string, options: PlaceOptions, place = 'schedule'): PlacedSchedule {
+	const kind = byName(scheduleKinds, name, place);
 	const bare = kind.topology(options);
 	const swept = sweptStages(bare, options);
 	const { topology, stageOf } = swept;

@@ -1,22 +1,27 @@
 /** @file Plans a filled run on this machine: measures every layer, searches cuts and filling, lowers both into one program per device. */
 import { availableParallelism } from 'node:os';
-import { DiffusionPipeError } from '../../core/errors.ts';
 import { measureProfile } from '../../engine/local/profile.ts';
 import { type Chain, traceChain } from '../../nn/chain.ts';
+import type { Cluster } from '../../plan/cluster/types.ts';
+import { draftPlan } from '../../plan/draft.ts';
 import type { FillItem } from '../../plan/fill/types.ts';
+import { partitionChain } from '../../plan/partition/chain.ts';
 import type { PipelineTimeline } from '../../plan/pipeline/types.ts';
 import { timeAt } from '../../plan/profile/times.ts';
 import type { FrozenComponent, Profile } from '../../plan/profile/types.ts';
-import { scheduleByName } from '../../plan/schedules/index.ts';
+import { placeStages } from '../../plan/schedules/index.ts';
 import { searchPlan } from '../../plan/search/index.ts';
-import type { SearchOptions } from '../../plan/search/types.ts';
+import { simulatePlan } from '../../plan/search/simulate-plan.ts';
+import type { SearchOptions, SearchResult } from '../../plan/search/types.ts';
 import type { Plan } from '../../plan/types.ts';
 import { adamwHyperSize } from '../../program/adamw.ts';
 import { type FilledProgram, lowerFilled } from '../../program/fill/lower.ts';
+import { plannedStarts } from '../../program/fill/starts.ts';
 import type { FrozenPart } from '../../program/fill/types.ts';
-import { lowerTraining } from '../../program/lower.ts';
+import { lowerPlan } from '../../program/lower.ts';
 import { verifyProgram } from '../../program/verify.ts';
-import { microBatchSize } from '../plan.ts';
+import { chunksOf, placeOptionsOf, replicasOf, stageCount } from '../layout.ts';
+import { deviceCount, microBatchSize } from '../plan.ts';
 import { localCluster, type Planned } from '../planned.ts';
 import type { SessionConfig } from '../session.ts';
 import type { RunParts } from './parts.ts';
@@ -61,9 +66,9 @@ function inOrder(components: readonly FrozenComponent[]): FrozenComponent[] {
 
 /** Batch sizes that a profile of the run is measured at: the micro-batch, and portions of a device's share of the batch for the frozen parts. */
 export function profiledSizes(config: SessionConfig): number[] {
-	const devices = config.parallel.pipeline_stages * config.parallel.data_parallel;
+	const devices = deviceCount(config);
 	const most = Math.max(microBatchSize(config), Math.ceil(config.train.batch_size / devices));
-	const sizes = new Set([microBatchSize(config)]);
+	const sizes = new Set([microBatchSize(config), ...replicasOf(config.parallel).map((n) => Math.ceil(microBatchSize(config) / n))]);
 	for (let n = most; n >= 2 && sizes.size < 5; n = Math.ceil(n / 2)) sizes.add(n);
 	return [...sizes].sort((a, b) => a - b);
 }
@@ -91,7 +96,7 @@ export function measureRun(
 			batchSizes: profiledSizes(config),
 			threads: p.threads_per_device,
 			// No more than the machine runs side by side: more devices take turns.
-			devices: Math.min(p.pipeline_stages * p.data_parallel, availableParallelism()),
+			devices: Math.min(deviceCount(config), availableParallelism()),
 			repeats: 5,
 			average,
 			...(onProgress ? { onProgress } : {}),
@@ -108,44 +113,45 @@ export function compileFilled(
 	moments: number,
 	options: SearchOptions = {},
 ): FilledPlan {
-	const { parallel: p, train: t } = config;
-	const cluster = localCluster(p.pipeline_stages * p.data_parallel, p.memory_bytes);
-	const { plan, timeline } = searchPlan(profile, cluster, t.batch_size, {
-		stages: p.pipeline_stages,
-		pipelines: p.data_parallel,
-		microBatches: t.gradient_accumulation_steps,
-		schedule: p.pipeline_schedule,
-		warmup: 'usual',
-		placement: 'linear',
-		layout: 'pipelines',
-		recompute: p.activation_checkpointing === 'full',
-		baselines: false,
-		...options,
-	});
-	if (plan.stages.some(({ replicas }) => replicas > 1)) {
-		throw new DiffusionPipeError('program', 'replicas within a pipeline are not lowered', {
-			place: 'parallel',
-			expected: 'one device per stage',
-		});
-	}
-	const training = lowerTraining(traceChain(chain, microBatchSize(config)), {
-		cuts: plan.stages.slice(1).map(({ layers }) => layers[0]),
-		replicas: p.data_parallel,
-		microBatches: t.gradient_accumulation_steps,
-		microBatchSize: microBatchSize(config),
-		schedule: scheduleByName(p.pipeline_schedule)({ stages: p.pipeline_stages, microBatches: t.gradient_accumulation_steps }),
-		recompute: plan.recompute ? 'full' : p.activation_checkpointing,
-		moments,
-		hyperSize: adamwHyperSize,
-	});
+	const { parallel: p } = config;
+	const cluster = localCluster(deviceCount(config), p.memory_bytes);
+	const { plan, timeline } = laidOut(config, profile, cluster, options);
+	const training = lowerPlan(plan, [{ chain }], { moments, hyperSize: adamwHyperSize, recompute: p.activation_checkpointing });
 	const traced = parts.map(({ name, chain: frozen, takes }): FrozenPart => ({ name, trace: traceChain(frozen, 1), takes }));
 	const compiled = lowerFilled(training, {
 		parts: traced,
 		given,
 		items: plan.fill.length > 0 ? plan.fill : inlineItems(profile, plan, timeline.endMs),
-		starts: (device) => timeline.spans[device % p.pipeline_stages]!.filter(({ kind }) => kind !== 'update').map(({ start }) => start),
+		starts: plannedStarts(training.program, plan, timeline),
 		endMs: timeline.endMs,
 	});
 	verifyProgram(compiled.program, p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {});
 	return { profile, cluster, plan, timeline, compiled };
+}
+
+/** The plan of `config`'s layout: with replicas cut by time alone, otherwise with the cuts that leave bubbles where frozen work fits. */
+function laidOut(
+	config: SessionConfig,
+	profile: Profile,
+	cluster: Cluster,
+	options: SearchOptions,
+): Pick<SearchResult, 'plan' | 'timeline'> {
+	const { parallel: p, train: t } = config;
+	const fixed = {
+		pipelines: p.data_parallel,
+		microBatches: t.gradient_accumulation_steps,
+		schedule: p.pipeline_schedule,
+		warmup: 'usual',
+		placement: p.placement,
+		layout: 'pipelines',
+		recompute: p.activation_checkpointing === 'full',
+		...options,
+	} as const;
+	if (!p.replicas) return searchPlan(profile, cluster, t.batch_size, { stages: stageCount(p), baselines: false, ...fixed });
+	const { stages } = placeStages(p.pipeline_schedule, placeOptionsOf(config), 'parallel.pipeline_schedule');
+	const layerMs = profile.backbones[0]!.layers.map((l) => l.forwardMs.at(-1)! + l.backwardInputMs.at(-1)! + l.backwardWeightMs.at(-1)!);
+	const cut = partitionChain({ layerMs, stages: stages.length, replicas: stages.map(({ rank }) => p.replicas![rank]!) });
+	const cuts = cut.stages.slice(1).map(({ from }) => from);
+	const draft = draftPlan(profile, cluster, t.batch_size, [cuts], { ...fixed, chunks: chunksOf(p), replicas: p.replicas });
+	return simulatePlan(draft, profile, cluster, options.effort);
 }

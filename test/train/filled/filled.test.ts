@@ -76,3 +76,21 @@ it('goes on after a stop to the same losses', async () => {
 	expect([...found.keys()]).toEqual([1, 2, 3, 4, 5]);
 	for (const [step, loss] of expected) expect(Math.abs(found.get(step)! / loss - 1)).toBeLessThan(1e-5);
 }, 120_000);
+
+it.each<[string, Record<string, unknown>]>([
+	['zero-bubble, folded', { pipeline_schedule: 'zero-bubble', placement: 'folded' }],
+	['interleaved', { pipeline_schedule: 'interleaved-1f1b' }],
+	['ranks of one and two devices', { replicas: [1, 2] }],
+])(
+	'gives the same losses under another schedule: %s',
+	async (name, parallel) => {
+		const folder = join(root, name);
+		await trainModel(configOf(folder, 'fill', parallel));
+		const [expected, found] = [await readLosses(join(root, 'inline')), await readLosses(folder)];
+		for (const [step, loss] of expected) expect(Math.abs(found.get(step)! / loss - 1)).toBeLessThan(1e-5);
+		const plan = readPlan(JSON.parse(await readFile(join(folder, 'plan.json'), 'utf8')));
+		expect(plan.stages).toHaveLength(parallel.replicas ? 2 : 4);
+		expect(plan.stages.map(({ replicas }) => replicas)).toEqual(parallel.replicas ?? [1, 1, 1, 1]);
+	},
+	120_000,
+);
