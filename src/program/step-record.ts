@@ -26,6 +26,7 @@ export interface StepRecord extends Timeline {
 }
 
 const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const range = v.strictTuple([whole, whole]);
 const device = v.pipe(
 	whole,
 	v.transform((n): DeviceId => deviceId(n)),
@@ -36,6 +37,7 @@ const span = v.strictObject({
 	start: finite,
 	end: finite,
 	action: v.exactOptional(v.strictObject({ stage: whole, kind: v.picklist(['F', 'B', 'I', 'W']), micro: whole })),
+	frozen: v.exactOptional(v.strictObject({ part: v.string(), layers: range, samples: range })),
 	message: v.exactOptional(v.string()),
 	iteration: v.exactOptional(whole),
 	part: v.exactOptional(v.string()),

@@ -1,6 +1,6 @@
 /** @file Timelines: what each device did when, predicted and measured alike, and how much of it was waiting. */
 import type { Action } from '../plan/schedules/types.ts';
-import type { DeviceId } from './types.ts';
+import type { DeviceId, FrozenRun } from './types.ts';
 
 /**
  * `send` is the transfer itself and may overlap with other spans of its device; `recv` is the wait for a message and `idle` any other wait. `frozen` is
@@ -16,6 +16,8 @@ export interface Span {
 	readonly end: number;
 	/** Of a run that the schedule asked for. */
 	readonly action?: Action;
+	/** Of frozen work that a device ran: what exactly. */
+	readonly frozen?: FrozenRun;
 	/** Channel and number of a message, the same on the span that sends it and the span that receives it. */
 	readonly message?: string;
 	/** Which iteration, from 0; absent in prologue and epilogue. */

@@ -147,6 +147,10 @@ const parallel = v.strictObject({
 	/** Bytes each device may hold; 0: no limit. */
 	memory_bytes: v.optional(notNegative, 0),
 	threads_per_device: v.optional(count, 1),
+	/** Plans again after so many steps, from what they measured, and moves to the new plan where that is faster; 0: never. */
+	replan_after: v.optional(wholeNumber, 0),
+	/** Share of a step's time that the new plan must promise to win. */
+	replan_gain: v.optional(v.number(), 0.02),
 });
 
 /** `[checkpoint]`. */

@@ -26,15 +26,16 @@ export interface TracedStep {
 
 /** Writes what traced steps leave: the record but of a filled run's last step. The first step of a program waits until the workspaces of its graphs are measured. */
 export function stepRecorder(folder: RunFolder, threads: number, say: (event: TrainEvent) => void): (traced: TracedStep) => Promise<void> {
-	let known: { readonly compiled: Compiled; readonly workspaces: ReadonlyMap<GraphId, number> | undefined } | undefined;
+	const known = new WeakMap<Compiled, { readonly workspaces: ReadonlyMap<GraphId, number> | undefined }>();
 	const workspacesOf = async (compiled: Compiled) => {
-		if (known?.compiled === compiled) return known.workspaces;
+		const measured = known.get(compiled);
+		if (measured) return measured.workspaces;
 		const workspaces = await measureWorkspaces(compiled.graphs, threads).catch((error: unknown) => {
 			// Training does not depend on it.
 			say({ kind: 'note', text: `memory is not measured: ${error instanceof Error ? error.message : String(error)}` });
 			return undefined;
 		});
-		known = { compiled, workspaces };
+		known.set(compiled, { workspaces });
 		return workspaces;
 	};
 	return async ({ step, stepMs, timeline, held, compiled, section }) => {

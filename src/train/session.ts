@@ -52,6 +52,10 @@ export interface TrainingSession {
 		/** With the sweep ahead, in sessions with self-conditioning. */
 		swept?: boolean,
 	): Promise<SteppedResult>;
+	/** Runs the frozen parts for the first step, in sessions that have some. */
+	begin?(frozen: Readonly<Record<string, Tensor>>): Promise<void>;
+	/** Between two steps: plans again if it is time to. True when parameters lie elsewhere afterwards. */
+	rearrange?(): Promise<boolean>;
 	close(): Promise<void>;
 }
 

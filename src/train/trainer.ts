@@ -32,14 +32,14 @@ import { type Evaluation, openEvaluation } from './evaluation.ts';
 import type { TrainEvent, TrainResult } from './events.ts';
 import { feedMaker } from './feeds.ts';
 import { openFilledRun } from './filled/open.ts';
-import type { FilledSession } from './filled/session.ts';
 import { closeFrozenParts, type FrozenParts, openFrozenParts, type StepFeeds, stepFeeds } from './frozen-parts.ts';
 import { holdoutOf, loadHeldOut } from './held-out.ts';
 import { openTrainedModel, readBase, type TrainedModel } from './model.ts';
 import type { PlacedParameter } from './parameters.ts';
 import { deviceCount } from './plan.ts';
-import { writePlanned } from './planned.ts';
+import { type Planned, writePlanned } from './planned.ts';
 import { stepRecorder } from './recording.ts';
+import { plainCandidates, type ReplanSetup, replanningSession, tellReplanned } from './replan.ts';
 import { prepareRunFolder, type RunFolder, runFolder } from './run-folder.ts';
 import { hyperOf, openSession, type TrainingSession } from './session.ts';
 
@@ -88,7 +88,7 @@ interface Run {
 	readonly options: TrainOptions;
 	readonly say: (event: TrainEvent) => void;
 	readonly folder: RunFolder;
-	readonly session: TrainingSession | FilledSession;
+	readonly session: TrainingSession;
 	readonly loader: Loader;
 	readonly parameters: readonly PlacedParameter[];
 	readonly content: (step: number) => CheckpointContent;
@@ -97,7 +97,9 @@ interface Run {
 	/** In a filled run, those of its frozen parts. */
 	readonly ahead: StepFeeds['ahead'];
 	readonly drawer: SampleDrawer | undefined;
-	readonly evaluation: Evaluation | undefined;
+	readonly evaluation: Pick<Evaluation, 'run'> | undefined;
+	/** To be called when the session has been laid out anew. */
+	readonly rearranged: () => Promise<void>;
 	readonly firstStep: number;
 	readonly average: number | undefined;
 }
@@ -129,11 +131,12 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		...holdoutOf(config, 'train'),
 		onBroken: (name, reason) => say({ kind: 'skipped', name, reason }),
 	});
-	let session: TrainingSession | FilledSession | undefined;
+	let session: TrainingSession | undefined;
 	let frozen: FrozenParts = { vae: undefined, text: undefined };
 	let drawer: SampleDrawer | undefined;
 	let model: TrainedModel | undefined;
 	let evaluation: Evaluation | undefined;
+	let openEvaluated: (() => Evaluation) | undefined;
 	let buckets: BucketParts | undefined;
 	try {
 		model = await openTrainedModel(config);
@@ -158,13 +161,31 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			selfConditioning,
 			...(resumed ? { cuts: resumed.state.cuts } : { seed: config.seed }),
 		};
+		const replanned = (opened: TrainingSession, planned: Planned | undefined, replan: ReplanSetup['plan']) => {
+			const { replan_after: after, replan_gain: least } = config.parallel;
+			if (after === 0) return opened;
+			if (!planned) {
+				say({ kind: 'note', text: 'nothing is planned again: the layers of this run were not measured' });
+				return opened;
+			}
+			return replanningSession(opened, planned, {
+				after,
+				least,
+				maxSteps: config.train.max_steps,
+				firstStep: resumed?.state.step ?? 0,
+				moments: start.average ? 3 : 2,
+				plan: replan,
+				onReplanned: (result, { plan }) => tellReplanned(folder, result, plan, say),
+			});
+		};
 		let stepping: StepFeeds;
 		if (config.frozen.cache === 'fill' && (frozen.vae || frozen.text)) {
 			const run = await openFilledRun({ chain, config, loader, maker, folder, session: start, say });
-			session = run.session;
+			session = replanned(run.session, run.session.filled, run.plan);
 			stepping = run.feeds;
 		} else {
-			session = await openSession(chain, config, start);
+			const opened = await openSession(chain, config, start);
+			session = store ? opened : replanned(opened, opened.plan.planned, plainCandidates(chain, config, start));
 			if (store) {
 				const byDenoiser = (sized: Denoiser) => feedMaker(config, sized, { process, predictionType, shift });
 				buckets = await openBucketParts({ config, data: loader.info, model, options: tokens, denoiser, maker: byDenoiser, say });
@@ -189,7 +210,8 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			const examples = await loadHeldOut(config, denoiser, frozen);
 			const role = config.eval.ema ? { moment: average! } : 'parameter';
 			const noising = { process, predictionType, shift };
-			evaluation = openEvaluation({ config, denoiser, process: noising, parameters, cuts: plan.cuts, examples, role });
+			openEvaluated = () => openEvaluation({ config, denoiser, process: noising, parameters, cuts: session!.plan.cuts, examples, role });
+			evaluation = openEvaluated();
 		}
 		drawer = config.sample.enabled
 			? await options.samples?.({ denoiser, scheduler, config, classes: loader.info.classes, frozen })
@@ -205,11 +227,15 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			feeds: stepping.feeds,
 			ahead: stepping.ahead,
 			drawer,
-			evaluation,
+			evaluation: evaluation && { run: () => evaluation!.run() },
+			rearranged: async () => {
+				await evaluation?.close();
+				evaluation = openEvaluated?.();
+			},
 			average,
 			firstStep: resumed?.state.step ?? 0,
 			content: (step) => ({
-				state: { version: 1, step, cuts: plan.cuts, config: config as unknown as Record<string, unknown> },
+				state: { version: 1, step, cuts: session!.plan.cuts, config: config as unknown as Record<string, unknown> },
 				model: { className, config: denoiser.config },
 				scheduler,
 				classes: loader.info.classes,
@@ -281,8 +307,9 @@ async function runSteps(run: Run): Promise<TrainResult> {
 		let prepared = nextFeeds(step);
 		// A failed load must not be an unhandled rejection while a step runs; it is thrown when its turn comes.
 		prepared.catch(() => {});
-		if (run.ahead && 'begin' in session && step < train.max_steps) await session.begin(await run.ahead(step));
+		if (run.ahead && step < train.max_steps) await session.begin?.(await run.ahead(step));
 		while (step < train.max_steps && !options.signal?.aborted) {
+			if (await session.rearrange?.()) await run.rearranged();
 			const feeds = (await prepared)!;
 			const ahead = step + 1 < train.max_steps ? await run.ahead?.(step + 1) : undefined;
 			const start = clock();

@@ -15,6 +15,12 @@ const options = {
 	overwrite: { kind: 'flag', summary: 'Remove the run that is in the output folder already' },
 	set: { kind: 'list', value: 'key=value', summary: 'Change one key of the config, as train.max_steps=500; may be repeated' },
 	outputDir: { kind: 'text', value: 'folder', summary: 'Folder of the run; the same as --set output_dir=...' },
+	replanAfter: {
+		kind: 'integer',
+		value: 'n',
+		min: 0,
+		summary: 'Plan again after n steps, from what they measured; the same as --set parallel.replan_after=n',
+	},
 	dryRun: { kind: 'flag', summary: 'Print the whole config and the plan, and train nothing' },
 } as const;
 
@@ -37,7 +43,8 @@ async function run({ positional, options: given }: Args<typeof options>, context
 	const console = createConsole(given, context);
 	const name = positional[0]!;
 	const { loadConfig } = await import('../config-file.ts');
-	const config = inFolder(await loadConfig(name, given.set, context.cwd), given.outputDir, context.cwd);
+	const sets = given.replanAfter === undefined ? given.set : [...given.set, `parallel.replan_after=${given.replanAfter}`];
+	const config = inFolder(await loadConfig(name, sets, context.cwd), given.outputDir, context.cwd);
 	console.note(headline(config));
 	if (given.dryRun) {
 		const { dryRun } = await import('../dry-run.ts');
@@ -91,6 +98,7 @@ function closingLines(
 	{ printStyle: s }: Console,
 ): string[] {
 	const again = ['diffusionpipe train', shellWord(name), ...given.set.map((set) => `--set ${shellWord(set)}`)];
+	if (given.replanAfter !== undefined) again.push(`--replan-after ${given.replanAfter}`);
 	if (given.outputDir !== undefined) again.push(`--output-dir ${shellWord(given.outputDir)}`);
 	const pictures =
 		result.samples.length > 0

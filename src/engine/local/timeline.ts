@@ -85,6 +85,7 @@ function spanOf(instruction: Exclude<Instruction, { op: 'drop' }>, start: number
 		start,
 		end,
 		part,
+		frozen,
 		details: { component: part, layers: rangeText(layers), samples: rangeText(samples) },
 	};
 }

@@ -27,6 +27,8 @@ export interface SimulationCosts {
 export interface SimulateOptions {
 	/** Iterations between prologue and epilogue; 1 unless given. */
 	readonly iterations?: number;
+	/** Sections and iterations begin on all devices together, when the last one has done the one before, as an engine that hands out iterations runs them. */
+	readonly together?: boolean;
 }
 
 interface Walk {
@@ -49,7 +51,11 @@ interface Walk {
  * wait for each other between iterations. Throws a program error when the program does not verify (a verified one is not verified again), an input
  * error when a cost is not a time.
  */
-export function simulate(program: Program | VerifiedProgram, costs: SimulationCosts, { iterations = 1 }: SimulateOptions = {}): Timeline {
+export function simulate(
+	program: Program | VerifiedProgram,
+	costs: SimulationCosts,
+	{ iterations = 1, together = false }: SimulateOptions = {},
+): Timeline {
 	const verified = 'trace' in program ? program : verifyProgram(program);
 	const { devices } = verified.program;
 	const types = new Map(verified.devices.map((device) => [device.device, device.types]));
@@ -64,15 +70,26 @@ export function simulate(program: Program | VerifiedProgram, costs: SimulationCo
 		typesOf: (step) => types.get(step.device)![step.section][step.index]!,
 	};
 	// Each message leaves and each collective begins at a time that only earlier steps of this order decide, so one pass in any valid order is exact.
-	const order = executionOrder(verified.program, iterations);
+	const all = executionOrder(verified.program, iterations);
+	// What a device needs from others it needs from the same section and iteration, or from earlier ones: sorting by them keeps the order valid.
+	const order = together ? all.sort((a, b) => (roundOf(a) === roundOf(b) ? 0 : roundOf(a) - roundOf(b))) : all;
 	for (let i = 0; i < order.length; ) {
 		const step = order[i]!;
+		if (together && i > 0 && roundOf(order[i - 1]!) !== roundOf(step)) {
+			const start = Math.max(...walk.now.values());
+			for (const device of walk.now.keys()) walk.now.set(device, start);
+		}
 		const members = 'group' in step.instruction ? verified.program.groups[step.instruction.group]!.length : 0;
 		if (members > 0) collective(walk, order.slice(i, i + members));
 		else single(walk, step);
 		i += Math.max(1, members);
 	}
 	return { devices: devices.map(({ device }) => ({ device, spans: walk.spans.get(device)! })) };
+}
+
+/** Numbers prologue, iterations and epilogue in the order in which they run. */
+function roundOf({ section, round }: Step): number {
+	return section === 'prologue' ? -1 : section === 'iteration' ? round : Number.POSITIVE_INFINITY;
 }
 
 function single(walk: Walk, step: Step): void {

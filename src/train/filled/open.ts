@@ -10,6 +10,7 @@ import type { FeedMaker } from '../feeds.ts';
 import { packagedPath } from '../frozen.ts';
 import { filledFeeds, type StepFeeds } from '../frozen-parts.ts';
 import { writePlanned } from '../planned.ts';
+import type { Candidate } from '../replan.ts';
 import type { RunFolder } from '../run-folder.ts';
 import type { SessionOptions } from '../session.ts';
 import { frozenFeeds, openRunParts, type RunParts } from './parts.ts';
@@ -28,11 +29,19 @@ export interface FilledRunOptions {
 	readonly say: (event: TrainEvent) => void;
 }
 
+/** A filled run, started. */
+export interface FilledRun {
+	readonly session: FilledSession;
+	readonly feeds: Required<StepFeeds>;
+	/** Plans it under another profile; the frozen weights are read again when that is opened. */
+	readonly plan: (profile: Profile) => Promise<Candidate>;
+}
+
 /**
  * Measures, plans and starts a run with `[frozen] cache = "fill"`. The profile is kept in the run's folder (profile.json, plan.json beside it): a resumed run
  * (one without a seed for first values) plans from it again, so that its program is the same.
  */
-export async function openFilledRun(options: FilledRunOptions): Promise<{ session: FilledSession; feeds: Required<StepFeeds> }> {
+export async function openFilledRun(options: FilledRunOptions): Promise<FilledRun> {
 	const { chain, config, loader, maker, folder, session: start, say } = options;
 	const vae = config.vae.path === '' ? '' : await packagedPath(config.vae.path, 'vae.path');
 	const text = config.text_encoder.path === '' ? '' : await packagedPath(config.text_encoder.path, 'text_encoder.path');
@@ -41,17 +50,29 @@ export async function openFilledRun(options: FilledRunOptions): Promise<{ sessio
 		const profile = (start.seed === undefined && (await knownProfile(folder.profile))) || (await measured(options, parts));
 		const filled = compileFilled(config, chain, parts, profile, start.average ? 3 : 2);
 		await writePlanned(folder, filled);
-		const { plan } = filled;
+		const { plan: chosen } = filled;
 		const share = (ratio: number) => `${(100 * ratio).toFixed(1)} %`;
 		say({
 			kind: 'note',
-			text: `filled: ${plan.iterationMs.toFixed(0)} ms per step predicted, bubbles ${share(plan.bubbleRatio.unfilled)} before and ${share(plan.bubbleRatio.filled)} after filling`,
+			text: `filled: ${chosen.iterationMs.toFixed(0)} ms per step predicted, bubbles ${share(chosen.bubbleRatio.unfilled)} before and ${share(chosen.bubbleRatio.filled)} after filling`,
 		});
 		const session = await openFilledSession(chain, config, parts, filled, start);
 		const tokenizer = text === '' ? '' : await packagedPath(config.text_encoder.tokenizer, 'text_encoder.tokenizer');
 		const give = await frozenFeeds(parts, tokenizer, config.seed);
 		const feeds = filledFeeds(config, loader, vae !== '', maker(new Set(Object.keys(parts.given))), give);
-		return { session, feeds };
+		const plan = async (other: Profile): Promise<Candidate> => {
+			const again = compileFilled(config, chain, parts, other, start.average ? 3 : 2);
+			const open = async () => {
+				const weights = await openRunParts(vae, text, loader.info, chain.inputs.pooled_projections !== undefined);
+				try {
+					return await openFilledSession(chain, config, weights, again, { average: start.average });
+				} finally {
+					await weights.close();
+				}
+			};
+			return { planned: again, compiled: again.compiled, open };
+		};
+		return { session, feeds, plan };
 	} finally {
 		await parts.close();
 	}

@@ -58,7 +58,15 @@ it('tells work, frozen work, waits, sums and messages apart', () => {
 	]);
 	expect(second!.spans).toEqual([
 		{ name: 'recv h from device 0', kind: 'recv', start: 1, end: 11, message: '0>1 0' },
-		{ name: 'work', kind: 'frozen', start: 11, end: 30, part: 'vae', details: { component: 'vae', layers: '2-4', samples: '4' } },
+		{
+			name: 'work',
+			kind: 'frozen',
+			start: 11,
+			end: 30,
+			part: 'vae',
+			frozen: { part: 'vae', layers: [2, 5], samples: [4, 5] },
+			details: { component: 'vae', layers: '2-4', samples: '4' },
+		},
 		{ name: 'allReduce norm', kind: 'allReduce', start: 31, end: 41 },
 	]);
 });

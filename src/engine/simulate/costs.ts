@@ -1,0 +1,71 @@
+/** @file What a plan's profile says about a program's instructions, for walking the very program that runs. */
+import { allReduceMs, transferMs } from '../../plan/cluster/links.ts';
+import type { Cluster } from '../../plan/cluster/types.ts';
+import { timeAt } from '../../plan/profile/times.ts';
+import type { Profile } from '../../plan/profile/types.ts';
+import type { Plan } from '../../plan/types.ts';
+import { extentOf, ofIteration } from '../../program/timeline.ts';
+import type { GraphId, Instruction, Program } from '../../program/types.ts';
+import { type SimulationCosts, simulate } from './simulate.ts';
+
+/** A plan with what it was made from. */
+interface Planned {
+	readonly profile: Profile;
+	readonly cluster: Cluster;
+	readonly plan: Plan;
+}
+
+/** Costs of `program`, whose stages are those of the plan: runs of stages and of frozen layers take what the profile says, other graphs nothing. */
+export function costsOf(program: Program, { profile, cluster, plan }: Planned): SimulationCosts {
+	const runMs = new Map<GraphId, number>();
+	for (const { prologue, iteration, epilogue } of program.devices) {
+		for (const instruction of [...prologue, ...iteration, ...epilogue])
+			if (instruction.op === 'run') runMs.set(instruction.graph, msOf(instruction, profile, plan));
+	}
+	const trained = profile.backbones.flatMap(({ layers }) => layers);
+	const elements = trained.reduce((sum, { gradBytes }) => sum + gradBytes / 4, 0);
+	const updateMs = trained.reduce((sum, layer) => sum + (layer.updateMs ?? 0), 0);
+	return {
+		runMs: (graph) => runMs.get(graph) ?? 0,
+		transferMs: (bytes, from, to) => transferMs(cluster, bytes, from, to),
+		allReduceMs: (bytes, devices) => allReduceMs(cluster, bytes, devices),
+		updateMs: (count) => (elements > 0 ? (updateMs * count) / elements : 0),
+	};
+}
+
+/** One iteration of `program` from when all devices begin it together to when the last ends it, ms. */
+export function programMs(program: Program, planned: Planned): number {
+	const { start, end } = extentOf(ofIteration(simulate(program, costsOf(program, planned), { together: true }), 0));
+	return end - start;
+}
+
+function msOf(
+	{ action, frozen }: Extract<Instruction, { op: 'run' }>,
+	{ batchSizes, backbones, frozen: components }: Profile,
+	plan: Plan,
+): number {
+	const sum = <L>(layers: readonly L[], [from, to]: readonly [number, number], of: (layer: L) => number) =>
+		layers.slice(from, to).reduce((ms, layer) => ms + of(layer), 0);
+	if (frozen) {
+		const layers = components.find(({ name }) => name === frozen.part)?.layers ?? [];
+		const samples = frozen.samples[1] - frozen.samples[0];
+		return sum(layers, frozen.layers, ({ forwardMs }) => timeAt(batchSizes, forwardMs, samples));
+	}
+	const stage = action && plan.stages[action.stage];
+	if (!action || !stage) return 0;
+	const layers = backbones.find(({ name }) => name === stage.backbone)?.layers ?? [];
+	const local = plan.batch / (plan.pipelines * plan.microBatches * stage.replicas);
+	const of = (key: 'forwardMs' | 'backwardInputMs' | 'backwardWeightMs') =>
+		sum(layers, stage.layers, (layer) => timeAt(batchSizes, layer[key], local));
+	const inputs = () => of('backwardInputMs') + (plan.recompute ? of('forwardMs') : 0);
+	switch (action.kind) {
+		case 'F':
+			return of('forwardMs');
+		case 'I':
+			return inputs();
+		case 'W':
+			return of('backwardWeightMs');
+		default:
+			return inputs() + of('backwardWeightMs');
+	}
+}

@@ -1,0 +1,45 @@
+/** @file A program walked with the costs of the profile it was planned from takes what the plan says. */
+import { expect, it } from 'vitest';
+import { programMs } from '../../../src/engine/simulate/costs.ts';
+import { simulate } from '../../../src/engine/simulate/simulate.ts';
+import type { Profile } from '../../../src/plan/profile/types.ts';
+import { walkPlan } from '../../../src/plan/search/simulate-plan.ts';
+import { extentOf, ofIteration } from '../../../src/program/timeline.ts';
+import { readSessionConfig } from '../../../src/train/config.ts';
+import { planTraining } from '../../../src/train/plan.ts';
+import { mixedChain } from '../chains.ts';
+
+const profile = (count: number): Profile => ({
+	version: 1,
+	name: 'mixed',
+	batchSizes: [2],
+	backbones: [
+		{
+			name: 'backbone',
+			selfConditioning: 0,
+			layers: Array.from({ length: count }, (_, i) => ({
+				...{ name: `${i}`, forwardMs: [2 + i], backwardInputMs: [3], backwardWeightMs: [1 + i], cutBytes: 0 },
+				...{ activationBytes: 0, paramBytes: 0, gradBytes: 0 },
+			})),
+		},
+	],
+	frozen: [],
+});
+
+it('agrees with the plan', async () => {
+	const config = readSessionConfig({
+		train: { max_steps: 1, batch_size: 8, gradient_accumulation_steps: 4 },
+		parallel: { pipeline_stages: 2 },
+	});
+	const { compiled, planned } = await planTraining(config, mixedChain, 2, { profile: profile(mixedChain.layers.length) });
+	const free = { ...planned!.cluster, intra: { latencyMs: 0, bytesPerMs: 1e300 } };
+	const walked = walkPlan(planned!.plan, planned!.profile, free).timeline.endMs;
+	expect(walked).toBeGreaterThan(0);
+	expect(programMs(compiled.program, { ...planned!, cluster: free })).toBeCloseTo(walked, 9);
+	// Devices that do not begin together differ from those that do.
+	const costs = { runMs: () => 1, transferMs: () => 5, allReduceMs: () => 0, updateMs: () => 0 };
+	const timeline = simulate(compiled.program, costs, { iterations: 3, together: true });
+	const extents = [0, 1, 2].map((round) => extentOf(ofIteration(timeline, round)));
+	for (const { start, end } of extents) expect(end - start).toBeCloseTo(extents[0]!.end - extents[0]!.start, 9);
+	expect(extents[1]!.start).toBe(extents[0]!.end);
+});
