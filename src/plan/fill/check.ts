@@ -40,7 +40,7 @@ function checkItem(problem: FillProblem, item: FillItem, tolerance: number): voi
 	const idle = problem.idle[device];
 	if (!idle) throw fault('no such device', place, `0 to ${problem.idle.length - 1}`, String(device));
 	const last = idle.at(-1);
-	const open = last && last.end >= problem.endMs ? last.start : problem.endMs;
+	const open = last && last.end >= problem.endMs - tolerance ? last.start : problem.endMs;
 	const inside = startMs >= open - tolerance || idle.some(({ start, end }) => startMs >= start - tolerance && endMs <= end + tolerance);
 	if (!inside) throw fault('the device is not idle', place, 'one idle interval around it', `[${startMs}, ${endMs}]`);
 }

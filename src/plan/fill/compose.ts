@@ -170,9 +170,26 @@ const SEGMENTS = [1, 2, 3, 5, 8, 12];
 const TURNS = [0.3, 0.5, 0.65, 0.8, 0.9];
 const LATE = [1, 2, 3, 4];
 
+/** About what a composition takes: every segment looks at most windows of every device. */
+function stepsFor({ batch, chains, windows }: FillModel, { sizes, segments, late }: Recipe): number {
+	const spans = windows.reduce((sum, { starts }) => sum + starts.length, 0);
+	return (
+		chains.reduce((sum, { length }, c) => sum + (length > 0 ? Math.ceil(batch / sizes[c]!) * Math.min(segments, length) * late : 0), 0) *
+		spans
+	);
+}
+
+/** What every size is tried with first. */
+const SHAPES = [
+	{ turn: 1, late: 1, segments: 1 },
+	{ turn: 0.8, late: 2, segments: 8 },
+	{ turn: 1, late: 1, segments: 8 },
+	{ turn: 0.8, late: 2, segments: 1 },
+];
+
 /**
- * The best few compositions within `steps` of the placer: first one size for all components, then from the best other sizes, one component at a time, and
- * other ways to cut, then random changes to the best, until the bound is met.
+ * The best few compositions within `steps` of the placer: first one size for all components, those near a device's even share of the batch before others,
+ * then from the best other sizes, one component at a time, and other ways to cut, then random changes to the best, until the bound is met.
  */
 export function composeBest(model: FillModel, placer: Placer, bound: number, steps: number, keep: number): Composition[] {
 	const until = placer.steps() + steps;
@@ -182,7 +199,7 @@ export function composeBest(model: FillModel, placer: Placer, bound: number, ste
 	/** Whether the recipe leads the list now. */
 	const attempt = (recipe: Recipe): boolean => {
 		const key = JSON.stringify(recipe);
-		if (seen.has(key) || done()) return false;
+		if (seen.has(key) || done() || placer.steps() + stepsFor(model, recipe) > until) return false;
 		seen.add(key);
 		const found = compose(model, placer, recipe);
 		if (!found) return false;
@@ -191,7 +208,12 @@ export function composeBest(model: FillModel, placer: Placer, bound: number, ste
 	};
 	const homes = !model.weights.everywhere;
 	const sizes = [...model.sizes].reverse().filter((size) => model.batch / size <= 4 * model.devices);
-	for (const size of sizes) attempt({ sizes: model.chains.map(() => size), turn: 1, late: 1, segments: 1, cut: true, homes });
+	const share = model.batch / model.devices;
+	const farther = (a: number, b: number): number => Math.abs(Math.log(a / share)) - Math.abs(Math.log(b / share));
+	const main = sizes.filter((size) => model.problem.batchSizes.includes(size) || size === Math.ceil(share) || size === model.batch);
+	for (const shape of SHAPES) {
+		for (const size of main.sort(farther)) attempt({ ...shape, sizes: model.chains.map(() => size), cut: true, homes });
+	}
 	const variants = ({ recipe }: Composition): Recipe[] => [
 		{ ...recipe, cut: !recipe.cut },
 		...(homes ? [{ ...recipe, homes: !recipe.homes }] : []),
@@ -213,6 +235,7 @@ export function composeBest(model: FillModel, placer: Placer, bound: number, ste
 		cut: draw() < 0.2 ? !recipe.cut : recipe.cut,
 		homes: homes && draw() < 0.5,
 	});
+	// most draws are known, or too dear for what is left, once little is left to try.
 	for (let idle = 0; best[0] && !done() && idle < 100; ) {
 		const known = seen.size;
 		attempt(changed(best[0]));

@@ -12,7 +12,8 @@ export interface Improved {
 
 /**
  * The best filling found from `starts` within `steps` of the placer, which are shared evenly by the starts and a last round from the best. Worse fillings
- * are accepted with the probability of Metropolis et al. (1953), at a temperature that falls to a hundredth. Deterministic.
+ * are accepted with the probability of Metropolis et al. (1953), at a temperature that falls to a hundredth, and as many changes as steps are tried, since not
+ * every one can be made. Deterministic.
  */
 export function improve(model: FillModel, placer: Placer, starts: readonly (readonly Run[])[], bound: number, steps: number): Improved {
 	const draw = drawsOf('filling, local search');
@@ -28,7 +29,7 @@ export function improve(model: FillModel, placer: Placer, starts: readonly (read
 		note();
 		const start = placer.steps();
 		const hot = Math.max(ms - bound, 1e-3 * bound) / 10;
-		for (let tries = 0; placer.steps() < until && best.iterationMs > bound + model.eps && tries < until; tries++) {
+		for (let tries = 0; placer.steps() < until && best.iterationMs > bound + model.eps && tries < steps; tries++) {
 			const change = changes[below(draw, changes.length)]!;
 			const at = order.length > 0 && draw() < 0.5 ? order[below(draw, order.length)]! : below(draw, current.length);
 			const changed = change(model, current, at, draw);

@@ -32,6 +32,8 @@ export interface FillModel {
 	/** Differences below this are rounding, ms. */
 	readonly eps: number;
 	readonly blocks: readonly Block[];
+	/** Whether some block is more than one layer. */
+	readonly merged: boolean;
 	/** The blocks of each component, in its order. */
 	readonly chains: readonly (readonly number[])[];
 	/** Components in an order in which each stands after those whose output it takes. */
@@ -80,8 +82,9 @@ export function fillModel(problem: FillProblem, mostBlocks = MOST_BLOCKS): FillM
 		devices,
 		batch,
 		endMs,
-		eps: 1e-9 * Math.max(endMs, 1e-3),
+		eps: epsOf(endMs),
 		blocks,
+		merged: blocks.some(({ first, end }) => end > first + 1),
 		chains,
 		order,
 		times,
@@ -89,6 +92,10 @@ export function fillModel(problem: FillProblem, mostBlocks = MOST_BLOCKS): FillM
 		windows: problem.idle.map((_, d) => windowsOf(problem, d)),
 		weights: weightsOf(problem, blocks),
 	};
+}
+
+function epsOf(endMs: number): number {
+	return 1e-9 * Math.max(endMs, 1e-3);
 }
 
 /** ms of block `b` on `n` samples. */
@@ -159,7 +166,7 @@ function mergedCuts(components: readonly FrozenComponent[], tables: readonly Flo
 function windowsOf({ idle, endMs, shortestMs = 0 }: FillProblem, device: number): Windows {
 	const own = idle[device]!;
 	const last = own.at(-1);
-	const joined = last !== undefined && last.end >= endMs;
+	const joined = last !== undefined && last.end >= endMs - epsOf(endMs);
 	const inner = (joined ? own.slice(0, -1) : own).filter(({ start, end }) => end > start && end - start >= shortestMs);
 	return {
 		starts: Float64Array.from([...inner.map(({ start }) => start), joined ? last.start : endMs]),
