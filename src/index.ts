@@ -71,7 +71,19 @@ export type { Plan } from './plan/types.ts';
 export { adamwGraph, adamwHyper } from './program/adamw.ts';
 export { toChromeTrace } from './program/chrome-trace.ts';
 export { type FilledProgram, type FillLayout, lowerFilled } from './program/fill/lower.ts';
-export { type Compiled, lowerForward, lowerTraining, type TrainingLayout } from './program/lower.ts';
+export {
+	type Compiled,
+	type CompiledPipelines,
+	lowerForward,
+	lowerPipelines,
+	lowerPlan,
+	lowerTraining,
+	type PipelineLayout,
+	type PlannedBackbone,
+	type PlannedTraining,
+	type TrainedBackbone,
+	type TrainingLayout,
+} from './program/lower.ts';
 export { formatProgram } from './program/text.ts';
 export type { Timeline } from './program/timeline.ts';
 export { renderTimeline } from './program/timeline-text.ts';

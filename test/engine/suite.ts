@@ -250,9 +250,16 @@ export function engineSuite(name: string, makeEngine: MakeEngine, { rtol = 1e-5 
 		);
 		it(`${longChain.name}, ${twelve.name}`, () => gradientsAgree(longChain, twelve));
 		const crossing = (cuts: readonly number[]): Layout => ({ ...layout(cuts, 'zero-bubble', 1, 4), name: 'zero-bubble' });
+		const folded = { ...crossing([1, 2, 3]), name: 'zero-bubble, folded', place: foldedOnTwo };
+		const uneven = { ...layout([1, 3], 'zero-bubble', 1, 2), name: 'zero-bubble, ranks of 1, 3 and 2 devices', shares: [1, 3, 2] };
 		for (const chain of crossingChains) {
-			for (const where of [crossing([1, 3]), { ...crossing([1, 2, 3]), name: 'zero-bubble, folded', place: foldedOnTwo }])
-				it(`${chain.name}, ${where.name}`, () => gradientsAgree(chain, where));
+			for (const where of [crossing([1, 3]), folded]) it(`${chain.name}, ${where.name}`, () => gradientsAgree(chain, where));
+			// A parameter that is sent on has no samples of which devices could take shares.
+			const isSplit = !chain.name.includes('parameters that are sent on');
+			it(`${chain.name}, ${uneven.name}`, async () => {
+				if (isSplit) await gradientsAgree(chain, uneven);
+				else await expect(gradientsAgree(chain, uneven)).rejects.toThrow(/scale does not have the samples as its first axis/);
+			});
 		}
 	});
 

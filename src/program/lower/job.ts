@@ -73,7 +73,7 @@ export interface Job {
 	/** What the i-th device of a rank takes of each micro-batch. */
 	rows(rank: number, i: number): Rows;
 	/** The chain of a stage: of a sweep one that ends in what is fed back. */
-	trace(stage: Stage): ChainTrace;
+	trace(stage: Pick<Stage, 'backbone' | 'sweep'>): ChainTrace;
 }
 
 /** Throws a program error when the parts of the layout do not fit each other. */
@@ -150,7 +150,7 @@ function sweepEnd(job: Job, backbone: number): number {
 			expected: 'what is fed back to which input',
 		});
 	}
-	const swept = job.trace({ backbone, sweep: true } as Stage);
+	const swept = job.trace({ backbone, sweep: true });
 	const { layer, dtype, shape } = swept.definitions.get(swept.outputs[0]!)!;
 	const input = trace.chain.inputs[selfConditioning.input];
 	const fits = input && input.dtype === dtype && input.shape.join() === shape.slice(1).join();
