@@ -24,8 +24,15 @@ export interface TracedStep {
 	readonly section: 'iteration' | 'epilogue';
 }
 
-/** Writes what traced steps leave: the record but of a filled run's last step. The first step of a program waits until the workspaces of its graphs are measured. */
-export function stepRecorder(folder: RunFolder, threads: number, say: (event: TrainEvent) => void): (traced: TracedStep) => Promise<void> {
+/**
+ * Writes what traced steps leave: a Chrome trace, and the record of those that ran `planned`, the program that the run's plan is about (not that of another
+ * size of images, or of a step with a sweep ahead). The first step of a program waits until the workspaces of its graphs are measured.
+ */
+export function stepRecorder(
+	folder: RunFolder,
+	threads: number,
+	say: (event: TrainEvent) => void,
+): (traced: TracedStep, planned: Compiled) => Promise<void> {
 	const known = new WeakMap<Compiled, { readonly workspaces: ReadonlyMap<GraphId, number> | undefined }>();
 	const workspacesOf = async (compiled: Compiled) => {
 		const measured = known.get(compiled);
@@ -38,10 +45,10 @@ export function stepRecorder(folder: RunFolder, threads: number, say: (event: Tr
 		known.set(compiled, { workspaces });
 		return workspaces;
 	};
-	return async ({ step, stepMs, timeline, held, compiled, section }) => {
+	return async ({ step, stepMs, timeline, held, compiled, section }, planned) => {
 		await writeJson(join(folder.traces, `step-${step}.json`), toChromeTrace([{ name: `step ${step}`, timeline }]));
-		// The last step of a filled run has no frozen work: no plan is about it.
-		if (section === 'epilogue') return;
+		// The last step of a filled run has no frozen work: the plan is not about it either.
+		if (section === 'epilogue' || compiled !== planned) return;
 		const workspaces = await workspacesOf(compiled);
 		const { program } = compiled;
 		const verified = verifyProgram(program);

@@ -343,7 +343,7 @@ async function runSteps(run: Run): Promise<TrainResult> {
 					'perf/images_per_s': imagesPerSecond,
 				});
 			}
-			if (trace && traced) await record({ step, stepMs, ...traced });
+			if (trace && traced) await record({ step, stepMs, ...traced }, session.plan.compiled);
 			say({
 				kind: 'step',
 				step,

@@ -79,6 +79,7 @@ describe('compare', () => {
 		const svg = await readFile(join(cwd, 'out/compare.svg'), 'utf8');
 		expect(svg.indexOf('>predicted<')).toBeGreaterThan(0);
 		expect(svg.indexOf('>measured<')).toBeGreaterThan(svg.indexOf('>predicted<'));
+		for (const bytes of ['10.0 MB', '9.0 MB']) expect(svg).toContain(bytes);
 		const html = await readFile(join(cwd, 'out/compare.html'), 'utf8');
 		for (const words of ['Peak memory', 'All devices', 'Device 1', '>measured<']) expect(html).toContain(words);
 		const trace = JSON.parse(await readFile(join(cwd, 'out/compare.trace.json'), 'utf8')) as {
