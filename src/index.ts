@@ -16,8 +16,12 @@ export { type Forward, type ForwardOptions, openForward } from './engine/local/f
 export { type MeasuredProfileOptions, measureProfile } from './engine/local/profile.ts';
 export { type SimulationCosts, simulate } from './engine/simulate/simulate.ts';
 export {
+	type CascadeDrawing,
+	type CascadeImages,
+	cascadeSamples,
 	createGenerator,
 	createPipeline,
+	drawCascade,
 	type Generated,
 	type GenerateEvent,
 	type GenerateOptions,
@@ -28,6 +32,7 @@ export {
 	pipelineClasses,
 	type SampleEvent,
 	type SampleOptions,
+	sampleCascade,
 	sampleToFile,
 	trainingSamples,
 } from './generate/index.ts';
@@ -92,6 +97,16 @@ export { verifyProgram } from './program/verify.ts';
 export { type AutoencoderObjective, autoencoderTrainingChain, trainAutoencoder } from './train/autoencoder.ts';
 export { type BytePairs, learnBytePairs, writeClipTokenizer } from './train/bpe.ts';
 export { type CacheCounts, type DiskCache, type DiskCacheOptions, openDiskCache } from './train/cache/disk-cache.ts';
+export {
+	type Cascade,
+	type CascadeDrawer,
+	type CascadeEvent,
+	type CascadeOptions,
+	type CascadeResult,
+	createCascade,
+	trainCascade,
+} from './train/cascade.ts';
+export { type CascadeConfig, readCascadeConfig } from './train/cascade-config.ts';
 export { readSessionConfig, readTrainConfig, type TrainConfig } from './train/config.ts';
 export { type ContrastiveConfig, contrastiveTrainingChain, splitTowers, trainContrastive } from './train/contrastive.ts';
 export { type Evaluated, type Evaluation, openEvaluation } from './train/evaluation.ts';

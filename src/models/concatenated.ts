@@ -44,6 +44,35 @@ export function concatenated(denoiser: Denoiser, others: Readonly<Record<string,
 	return { ...denoiser, chain: { ...chain, inputs: { ...chain.inputs, [sample]: input(channels), ...inputs }, layers: [joined, ...rest] } };
 }
 
+/** The key of `config.json` that names images beside the sample with their channels, as `{"low_resolution": 3}`; diffusers reads no key with an underscore. */
+export const concatenatedKey = '_concatenated';
+
+/** `denoiser` as its `config.json` has it: what it sees beside its sample, `others`, is conditioning. Throws a config error when they are no numbers of channels. */
+export function conditionedOn(denoiser: Denoiser, others: unknown, place = 'model'): Denoiser {
+	const given = typeof others === 'object' && others !== null ? Object.entries(others) : [];
+	if (given.length === 0 || given.some(([, count]) => !Number.isSafeInteger(count) || count < 1)) {
+		throw new DiffusionPipeError('config', 'has a wrong value', {
+			place: `${place}.${concatenatedKey}`,
+			expected: 'names of inputs with their numbers of channels',
+			found: JSON.stringify(others) ?? 'nothing',
+		});
+	}
+	const whole = concatenated(denoiser, others as Readonly<Record<string, number>>, place);
+	const inputs = Object.fromEntries(given.map(([name]) => [name, whole.chain.inputs[name]!]));
+	return { ...whole, conditioning: { ...whole.conditioning, ...inputs } };
+}
+
+/** The `config.json` of a model that sees an image of its sample's channels beside it, from that of the model without. */
+export function conditionedConfig(plain: Denoiser, input: string): Readonly<Record<string, unknown>> {
+	const [channels] = imageShape(plain, 'model');
+	return {
+		...plain.config,
+		in_channels: 2 * channels,
+		out_channels: plain.config.out_channels ?? channels,
+		[concatenatedKey]: { [input]: channels },
+	};
+}
+
 /** What a self-conditioned denoiser is told beside its sample. */
 export interface SelfConditioning {
 	/** Chain input of the estimate of the clean sample, of the sample's shape; zeros where there is none. */
@@ -52,7 +81,7 @@ export interface SelfConditioning {
 	readonly limit: number;
 }
 
-/** The key of `config.json` that makes a denoiser self-conditioned; diffusers reads no key with an underscore. */
+/** The key of `config.json` that makes a denoiser self-conditioned: the limit. */
 export const selfConditioningKey = '_self_conditioning';
 
 /** `denoiser`, built for twice the sample's channels, with its own earlier estimate beside the sample (Chen et al., arXiv 2208.04202, section 3.2). */

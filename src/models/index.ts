@@ -2,7 +2,7 @@
 import { DiffusionPipeError, nearestName } from '../core/errors.ts';
 import { type Tensor, zeros } from '../core/tensor.ts';
 import type { Chain, ChainInput } from '../nn/chain.ts';
-import { type SelfConditioning, selfConditioned, selfConditioningKey } from './concatenated.ts';
+import { concatenatedKey, conditionedOn, type SelfConditioning, selfConditioned, selfConditioningKey } from './concatenated.ts';
 import { ditChain, readDiTConfig } from './dit.ts';
 import { fluxChain, fluxImageIds, readFluxConfig } from './flux.ts';
 import { pixartChain, readPixArtConfig } from './pixart.ts';
@@ -97,7 +97,7 @@ export const denoisers: Readonly<Record<string, DenoiserClass>> = {
 	},
 };
 
-/** The denoiser of class `className`, self-conditioned where `raw` has the key `_self_conditioning`. Throws a config error naming the nearest class we have. */
+/** The denoiser of class `className`, with other inputs beside its sample where `raw` has the keys `_concatenated` or `_self_conditioning`. Throws a config error naming the nearest class we have. */
 export function createDenoiser(className: string, raw: unknown, place?: string, options?: DenoiserOptions): Denoiser {
 	const make = Object.hasOwn(denoisers, className) ? denoisers[className] : undefined;
 	if (!make) {
@@ -108,9 +108,13 @@ export function createDenoiser(className: string, raw: unknown, place?: string, 
 			...(near ? { hint: `did you mean ${near}?` } : {}),
 		});
 	}
-	const limit = (raw as Readonly<Record<string, unknown>> | null)?.[selfConditioningKey];
 	const plain = make(raw, place, options);
-	if (limit === undefined) return plain;
-	const { config, ...whole } = selfConditioned(plain, limit, place);
-	return { ...whole, config: { ...config, [selfConditioningKey]: limit } };
+	const { [concatenatedKey]: others, [selfConditioningKey]: limit } = raw as Readonly<Record<string, unknown>>;
+	const beside = others === undefined ? plain : conditionedOn(plain, others, place);
+	const whole = limit === undefined ? beside : selfConditioned(beside, limit, place);
+	const keys = {
+		...(others === undefined ? {} : { [concatenatedKey]: others }),
+		...(limit === undefined ? {} : { [selfConditioningKey]: limit }),
+	};
+	return { ...whole, config: { ...whole.config, ...keys } };
 }

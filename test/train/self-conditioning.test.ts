@@ -143,7 +143,9 @@ describe('self-conditioning', () => {
 
 	it('refuses what it cannot do', async () => {
 		expect(() => config('filled', { frozen: { cache: 'fill' } })).toThrow(/sweep ahead[\s\S]*self_conditioning = 0/);
-		expect(() => createDenoiser('DiTTransformer2DModel', { ...small, in_channels: 3 })).toThrow(/in_channels: a self-conditioned model takes twice the channels/);
+		expect(() => createDenoiser('DiTTransformer2DModel', { ...small, in_channels: 3 })).toThrow(
+			/in_channels: a self-conditioned model takes twice the channels/,
+		);
 		expect(() => createDenoiser('FluxTransformer2DModel', { _self_conditioning: 1 })).toThrow(/no channels to put others beside/);
 		await trainModel(readTrainConfig(tinyConfig(tiny.data, folder('plain'), { train: { max_steps: 1 } })));
 		const model = { type: 'DiTTransformer2DModel', pretrained: folder('plain') };

@@ -29,7 +29,15 @@ export async function classConditional(place: PipelineFolder, options: OpenOptio
 		const main = await withLora(own, folder, options);
 		vae = index.parts.vae ? await openPart(folder, index, 'vae') : undefined;
 		const codec = vae ? vaeCodec(vae) : pixelCodec;
-		const { labels } = createDenoiser(main.className, main.config, main.place);
+		const { labels, conditioning } = createDenoiser(main.className, main.config, main.place);
+		const [untold] = Object.keys(conditioning);
+		if (untold !== undefined) {
+			throw new DiffusionPipeError('config', 'the model is told more than labels', {
+				place: main.place,
+				expected: 'a model of labels, or of nothing',
+				found: `an input ${untold}`,
+			});
+		}
 		const classes = classNames(index.options.id2label);
 		const labelCount = labels && Math.min(classes?.length ?? labels.none, labels.none);
 		const generate = (given: GenerateOptions) => draw(place, options, main, codec, labelCount, given);
