@@ -18,7 +18,7 @@ export interface FillLayout {
 	readonly given: Given;
 	/** Over all devices and the whole batch, as in the plan. */
 	readonly items: readonly FillItem[];
-	/** Planned start of each action of a device, in its order, ms. */
+	/** Planned start of each action that a device runs, in its order, ms: `plannedStarts`. */
 	readonly starts: (device: number) => readonly number[];
 	/** End of the pipeline without frozen work, ms. */
 	readonly endMs: number;

@@ -11,7 +11,7 @@ export interface ActionBlocks {
 
 /**
  * Cuts a device's iteration at its actions. The block of an action begins with the feeds and receives before its run and ends with the fetches, drops and
- * sends after it, as lowering writes them; a backward without a run of its own (nothing to differentiate) belongs to the block before.
+ * sends after it, as lowering writes them. An action in which there is nothing to compute (a W without weights) has no block.
  */
 export function actionBlocks(iteration: readonly Instruction[]): ActionBlocks {
 	const runs = iteration.flatMap((i, at) => (i.op === 'run' && i.action ? [at] : []));
@@ -36,7 +36,7 @@ function feedsSamples(i: Instruction): boolean {
 
 /**
  * The iteration with `frozen` in it: before each action whatever the plan starts no later; before the tail what starts before `endMs`; after the tail the
- * rest. `starts`: planned start of each action, ms.
+ * rest. `starts`: planned start of each action that has a block, ms.
  */
 export function weave(
 	iteration: readonly Instruction[],
