@@ -26,7 +26,7 @@ const resolved = {
  * chain with noising and loss, as in `planned.plan.stages[1].layers[0]`). workload: `sd`, `model` being the config of a PixArt; or `controlnet`,
  * `model` being `{ unet, control }`. `batch` is that of the whole step. Optional: `layers`, names of our chain's, to be sure that a cut means the same;
  * `noise` (`ddim` or `flow`), `seed`, `optimizer` ({ lr, betas, eps, weight_decay }), `maxGradNorm`, `form` and `trials` (what to take instead of measuring
- * it, and how often to measure), `weights` and `feeds` (safetensors: the trained PixArt, and the batch by the names of our feeds), `vae`, `textEncoder` (folders).
+ * it, and how often to measure), `compile` (a minute or more, with a C++ compiler), `weights` and `feeds` (safetensors: the trained PixArt, and the batch by the names of our feeds), `vae`, `textEncoder` (folders).
  *
  * `next()` takes a step on the same batch and resolves with { ms, loss, gradNorm }; `setup` tells parameters, layers, the form kept and what was tried.
  * Throws where there is no Python with PyTorch, or the request does not fit.
@@ -53,6 +53,7 @@ export async function openTorchFill({ mode, workload, model, batch, microBatches
 			max_grad_norm: options.maxGradNorm,
 			form: options.form,
 			trials: options.trials,
+			compile: options.compile,
 			weights: options.weights,
 			feeds: options.feeds,
 		});

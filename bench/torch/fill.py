@@ -8,7 +8,7 @@ Reads one JSON object a line from stdin, answers one a line on stdout ({"error":
         for controlnet {"unet": config, "control": config}, "vae": folder, "text_encoder": folder, "batch": 16, "micro_batches": 4 and "cut": layer that
         the second stage begins with (pipelining)}
         also "noise" ("ddim" or "flow"), "seed" (0), "optimizer" (AdamW's lr, betas, eps, weight_decay), "max_grad_norm" (1),
-        "form" (what to take instead of measuring), "trials" (steps per form that is measured, 3),
+        "form" (what to take instead of measuring), "trials" (steps per form that is measured, 3), "compile" (false),
         "weights" (safetensors of the trained PixArt) and "feeds" (safetensors of the batch, by the names in workloads.py)
         ->  {"parameters": trained, "frozen": n, "threads": [1, 1], "layers": [names], "pids": [...], "form": kept, "tried": {choice: {value: ms}}}
     {"cmd": "step"}   ->  {"ms": wall time around both processes, "loss": of the whole batch, "grad_norm": before clipping}

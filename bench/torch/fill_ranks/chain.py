@@ -52,12 +52,23 @@ class Stage(nn.Module):
         self.outputs = layers[-1].writes if end == len(layers) else crossing(layers, end)
 
     def forward(self, *received: Tensor, **given: Tensor) -> Tensor | tuple[Tensor, ...]:
-        live = given | dict(zip(self.received, map(ContiguousGradient.apply, received), strict=True))
+        found = self.run(given | dict(zip(self.received, map(ContiguousGradient.apply, received), strict=True)))
+        # What is sent has to be contiguous.
+        found = tuple(value.contiguous() for value in found)
+        return found if len(found) > 1 else found[0]
+
+    def run(self, live: dict[str, Tensor]) -> list[Tensor]:
+        live = dict(live)
         for layer in self.layers:
             layer(live)
-        # What is sent has to be contiguous.
-        found = tuple(live[name].contiguous() for name in self.outputs)
-        return found if len(found) > 1 else found[0]
+        return [live[name] for name in self.outputs]
+
+
+def compiled(stage: Stage) -> Stage:
+    """In place and whole, but for what makes values contiguous, which a compiler may undo. Gradients are reduced after the backward pass."""
+    torch._dynamo.config.optimize_ddp = False
+    stage.run = torch.compile(stage.run, dynamic=False)
+    return stage
 
 
 def crossing(layers: list[Layer], cut: int) -> list[str]:

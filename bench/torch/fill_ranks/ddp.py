@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from .chain import Stage
+from .chain import Stage, compiled
 from .update import Update, chunked
 from .workloads import Workload
 
@@ -18,6 +18,8 @@ class DDPTrainer:
         self.size, self.encode = size, workload.encode
         self.feeds = {name: value[rank * size : (rank + 1) * size] for name, value in workload.feeds.items()}
         self.stage = Stage(workload.layers, 0, len(workload.layers))
+        if request.get("compile"):
+            compiled(self.stage)
         self.model = DistributedDataParallel(self.stage, gradient_as_bucket_view=True, static_graph=True, forward_sync_buffers=False)
         self.update = Update([p for p in self.stage.parameters() if p.requires_grad], request["optimizer"], request["max_grad_norm"], False)
         # Accumulation needs the gradients' order from a first pass that is not accumulated, as the first form tried is.

@@ -5,7 +5,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 
-from .chain import Stage, outside
+from .chain import Stage, compiled, outside
 from .ddp import sizes
 from .update import Update, chunked
 from .workloads import Values, Workload
@@ -22,6 +22,8 @@ class PipelineTrainer:
         self.rank, self.batch, self.encode, self.feeds = rank, batch, workload.encode, workload.feeds
         bounds = [0, cut, len(layers)]
         self.stage = Stage(layers, bounds[rank], bounds[rank + 1])
+        if request.get("compile"):
+            compiled(self.stage)
         # Of what encoders give: the values each stage reads, and the shape of all.
         self.likes: Values = self.encode({name: value[:1] for name, value in self.feeds.items()})
         self.wanted = [[name for name in self.likes if name in outside(layers, bounds[r], bounds[r + 1])] for r in range(ranks)]

@@ -32,6 +32,8 @@ def run_rank(pipe: Connection, rank: int, store: str) -> None:
                 trained = sum(p.numel() for layer in workload.layers for p in layer.parameters() if p.requires_grad)
                 locked = sum(p.numel() for layer in workload.layers for p in layer.parameters() if not p.requires_grad)
                 trainer = kinds[request["mode"]](workload, request, rank, RANKS)
+                if request.get("compile"):  # every other size would be compiled anew
+                    trainer.forms |= {choice: trainer.forms[choice][:1] for choice in ("accumulate", "encode") if choice in trainer.forms}
                 return {
                     "threads": torch.get_num_threads(),
                     "parameters": trained,

@@ -68,7 +68,8 @@ def open_workload(request: dict) -> Workload:
 
     feeds = load_file(request["feeds"]) if request.get("feeds") else random_feeds(request, vae, text_config, control)
     count = sum(p.numel() for module in frozen for p in module.parameters())
-    return Workload(with_objective(layers), encode, feeds, count)
+    compiled = torch.compile(encode, dynamic=False) if request.get("compile") else encode
+    return Workload(with_objective(layers), compiled, feeds, count)
 
 
 def open_vae(folder: Path) -> tuple[VAEEncoder, float, float]:
