@@ -64,17 +64,19 @@ export { type FillProblem, type FillResult, fillBubbles } from './plan/fill/inde
 export { type Partition, partitionChain } from './plan/partition/chain.ts';
 export { simulatePipeline } from './plan/pipeline/simulate.ts';
 export { planDocument, readPlan } from './plan/plan-json.ts';
+export { correctProfile, type MeasuredTimeline } from './plan/profile/correct.ts';
 export { readProfile } from './plan/profile/read.ts';
 export type { Profile } from './plan/profile/types.ts';
 export { placeSchedule, scheduleByName } from './plan/schedules/index.ts';
 export { formatSchedule, formatScheduleGrid, parseSchedule } from './plan/schedules/text.ts';
 export type { PlacedSchedule, Schedule } from './plan/schedules/types.ts';
 export { searchPlan } from './plan/search/index.ts';
-export { simulatePlan } from './plan/search/simulate-plan.ts';
+export { simulatePlan, walkPlan } from './plan/search/simulate-plan.ts';
 export type { SearchOptions, SearchResult } from './plan/search/types.ts';
 export type { Plan } from './plan/types.ts';
 export { adamwGraph, adamwHyper } from './program/adamw.ts';
 export { toChromeTrace } from './program/chrome-trace.ts';
+export { type Comparison, compareTimelines } from './program/compare.ts';
 export { type FilledProgram, type FillLayout, lowerFilled } from './program/fill/lower.ts';
 export {
 	type Compiled,
@@ -89,6 +91,7 @@ export {
 	type TrainedBackbone,
 	type TrainingLayout,
 } from './program/lower.ts';
+export { readRecord, type StepRecord } from './program/step-record.ts';
 export { formatProgram } from './program/text.ts';
 export type { Timeline } from './program/timeline.ts';
 export { renderTimeline } from './program/timeline-text.ts';

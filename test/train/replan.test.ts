@@ -53,16 +53,18 @@ function profileWith(heavy: number): Profile {
 }
 
 describe('a session that plans again', () => {
-	const config = readSessionConfig({
-		train: { max_steps: 8, batch_size: 8, gradient_accumulation_steps: 2, ema_decay: 0.9 },
-		optimizer: { lr: 1e-2 },
-		parallel: { pipeline_stages: 2 },
-	});
+	const configOn = (copies: number) =>
+		readSessionConfig({
+			train: { max_steps: 8, batch_size: 8, gradient_accumulation_steps: 2, ema_decay: 0.9 },
+			optimizer: { lr: 1e-2 },
+			parallel: { pipeline_stages: 2, data_parallel: copies },
+		});
 	const data = Float32Array.from({ length: 8 * width }, (_, i) => Math.sin(i));
 	const feeds = { x: { dtype: 'float32', shape: [8, width], data } } as const;
 	const options = { average: true, seed: 5 };
 
-	async function train(first: number, then: number | undefined, least = 0.02) {
+	async function train(first: number, then: number | undefined, least = 0.02, copies = 1) {
+		const config = configOn(copies);
 		const opened = await openSession(chain, config, { ...options, profile: profileWith(first) });
 		const heard: Replanned[] = [];
 		const session =
@@ -88,22 +90,26 @@ describe('a session that plans again', () => {
 		}
 	}
 
-	it('moves weights, moments and average: every later loss and value is that of a run that stays', async () => {
-		const [stays, moves] = [await train(0, undefined), await train(0, layers - 1, Number.NEGATIVE_INFINITY)];
-		expect(moves.heard.map(({ moved }) => moved)).toEqual([true]);
-		expect(moves.cuts).not.toEqual(stays.cuts);
-		expect(moves.losses.slice(0, 4)).toEqual(stays.losses.slice(0, 4));
-		moves.losses.forEach((loss, i) => {
-			expect(Math.abs(loss / stays.losses[i]! - 1)).toBeLessThan(1e-5);
-		});
-		for (const which of ['weights', 'average'] as const) {
-			for (const [name, values] of stays[which]) {
-				moves[which].get(name)!.forEach((value, i) => {
-					expect(Math.abs(value - values[i]!)).toBeLessThan(1e-5);
-				});
+	it.each([1, 2])(
+		'moves weights, moments and average of %i pipelines: every later loss and value is that of a run that stays',
+		async (copies) => {
+			const stays = await train(0, undefined, 0, copies);
+			const moves = await train(0, layers - 1, Number.NEGATIVE_INFINITY, copies);
+			expect(moves.heard.map(({ moved }) => moved)).toEqual([true]);
+			expect(moves.cuts).not.toEqual(stays.cuts);
+			expect(moves.losses.slice(0, 4)).toEqual(stays.losses.slice(0, 4));
+			moves.losses.forEach((loss, i) => {
+				expect(Math.abs(loss / stays.losses[i]! - 1)).toBeLessThan(1e-5);
+			});
+			for (const which of ['weights', 'average'] as const) {
+				for (const [name, values] of stays[which]) {
+					moves[which].get(name)!.forEach((value, i) => {
+						expect(Math.abs(value - values[i]!)).toBeLessThan(1e-5);
+					});
+				}
 			}
-		}
-	});
+		},
+	);
 
 	it('stays where the new plan does not promise enough', async () => {
 		const { heard, cuts, losses } = await train(0, 0);
