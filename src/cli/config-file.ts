@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { DiffusionPipeError, nearestName } from '../core/errors.ts';
 import { fileError } from '../io/file-error.ts';
+import { type CascadeConfig, isCascade, readCascadeConfig } from '../train/cascade-config.ts';
 import { readTrainConfig, type TrainConfig } from '../train/config.ts';
 import { presetNames, presetPath } from './presets.ts';
 import { applySets } from './set-keys.ts';
@@ -14,8 +15,23 @@ import { applySets } from './set-keys.ts';
  * @throws DiffusionPipeError of kind 'config' or 'input': no such preset or file, not TOML (with line and column), or a key or value that is wrong
  */
 export async function loadConfig(nameOrPath: string, sets: readonly string[], cwd: string): Promise<TrainConfig> {
-	const raw = await readToml(locate(nameOrPath, cwd));
-	return readTrainConfig(applySets(raw, sets));
+	return readTrainConfig(await loadRaw(nameOrPath, sets, cwd));
+}
+
+/** Like `loadConfig`, for a command that trains cascades, too: a file with a table `[super_resolution]` is one. */
+export async function loadTraining(
+	nameOrPath: string,
+	sets: readonly string[],
+	cwd: string,
+): Promise<{ readonly config: TrainConfig; readonly cascade?: CascadeConfig }> {
+	const raw = await loadRaw(nameOrPath, sets, cwd);
+	if (!isCascade(raw)) return { config: readTrainConfig(raw) };
+	const cascade = readCascadeConfig(raw);
+	return { config: cascade.base, cascade };
+}
+
+async function loadRaw(nameOrPath: string, sets: readonly string[], cwd: string): Promise<Record<string, unknown>> {
+	return applySets(await readToml(locate(nameOrPath, cwd)), sets);
 }
 
 /** A bare word is a preset, unless there is none and a file has that name. */

@@ -7,8 +7,8 @@ type Table = Record<string, unknown>;
 
 /** Keys outside all tables. */
 const topKeys = ['output_dir', 'seed'];
-/** Tables whose keys their own readers know: a model's config.json, a scheduler's, a data set's options. */
-const openTables = ['model', 'scheduler', 'data'];
+/** Tables whose keys their own readers know: a model's config.json, a scheduler's, a data set's options, the second model of a cascade. */
+const openTables = ['model', 'scheduler', 'data', 'super_resolution'];
 
 /**
  * A copy of the parsed document `raw` with every `key=value` of `sets` put in, the later over the earlier.

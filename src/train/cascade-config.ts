@@ -68,6 +68,7 @@ export function readCascadeConfig(raw: unknown): CascadeConfig {
 		['vae.path', base.vae.path !== ''],
 		['text_encoder.path', base.text_encoder.path !== ''],
 		['lora.rank', base.lora.rank > 0],
+		['parallel.replan_after', base.parallel.replan_after > 0],
 		['eval.every_steps', base.eval.every_steps > 0],
 		['objective.self_conditioning', base.objective.self_conditioning > 0 || larger.objective.self_conditioning > 0],
 		['model.pretrained', base.model.pretrained !== undefined || larger.model.pretrained !== undefined],

@@ -100,7 +100,7 @@ export interface CascadeResult {
 }
 
 /**
- * Builds both models of a cascade for images of `info`. Throws a config error when the sizes do not fit: the base is as large as its `sample_size` says, the
+ * Builds both models of a cascade for images of `info`. Throws a config error when the sizes or labels do not fit: the base is as large as its `sample_size` says, the
  * other as the data, a whole number of times larger.
  */
 export function createCascade(config: CascadeConfig, info: DataSetInfo): Cascade {
@@ -132,6 +132,15 @@ export function createCascade(config: CascadeConfig, info: DataSetInfo): Cascade
 	}
 	if (small.length !== 3 || channels !== info.channels || !Number.isInteger(factor) || factor < 2 || columns * factor !== info.width) {
 		misfit('model', [info.channels, `${info.height} / n`, `${info.width} / n`], small);
+	}
+	for (const name of backboneNames) {
+		const known = sides[name].part.denoiser.labels?.none;
+		if (known === undefined || !info.classes || info.classes.length <= known) continue;
+		throw new DiffusionPipeError('config', 'the data has more classes than the model', {
+			place: name === 'base' ? 'model' : `${name}.model`,
+			expected: `labels for ${info.classes.length} classes and one more, which means none`,
+			found: `${known}`,
+		});
 	}
 	const noise = randomStream(config.super_resolution.seed, 'train.condition_noise');
 	const size = channels * rows * columns;

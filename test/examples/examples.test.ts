@@ -38,7 +38,14 @@ describe('examples', () => {
 		expect(said).toMatch(/stage: noising[\s\S]*step 4: loss[\s\S]*trained 4 steps[\s\S]*more samples in .*\.png/);
 	});
 
+	it('cascade.mjs trains two models at once and draws with both', async () => {
+		const said = await example('cascade.mjs', join(tiny.root, 'cascade'), '2');
+		expect(said).toMatch(
+			/stage: super_resolution[\s\S]*step 2: base [\s\S]*trained 2 steps[\s\S]*drew 2 x 3 x 16 x 16 and 2 x 3 x 64 x 64/,
+		);
+	});
+
 	it('every example is run here', async () => {
-		expect((await readdir(examples)).sort()).toEqual(['graph.mjs', 'train-folder.mjs']);
+		expect((await readdir(examples)).sort()).toEqual(['cascade.mjs', 'graph.mjs', 'train-folder.mjs']);
 	});
 });

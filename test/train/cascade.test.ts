@@ -155,6 +155,8 @@ describe('trainCascade', () => {
 		expect(() => readCascadeConfig(raw('a', { super_resolution: { optimizer: { lr: -1 } } }))).toThrow(/super_resolution.optimizer.lr/);
 		const large = readCascadeConfig(raw('a', { super_resolution: { model: unet(48) } }));
 		await expect(trainCascade(large)).rejects.toThrow(/super_resolution.model: the images do not fit[\s\S]*expected: \[3, 64, 64\]/);
+		const few = readCascadeConfig({ ...raw('d'), data: { type: 'emoji', size: 64 }, model: { ...unet(16), num_class_embeds: 3 } });
+		await expect(trainCascade(few)).rejects.toThrow(/more classes than the model[\s\S]*8 classes/);
 		const odd = readCascadeConfig({ ...raw('b'), model: unet(24) });
 		await expect(trainCascade(odd)).rejects.toThrow(/the images do not fit[\s\S]*64 \/ n/);
 		const deep = readCascadeConfig(raw('c', { parallel: { pipeline_stages: 99, partition_method: 'time', partition_split: undefined } }));

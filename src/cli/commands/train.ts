@@ -34,6 +34,7 @@ export const train = defineCommand({
 		['train mnist', 'learns to draw digits on two devices of this machine; pictures appear in runs/mnist/samples'],
 		['train mnist --resume --set train.max_steps=4000', 'goes on from the newest checkpoint, for longer'],
 		['train my.toml --set optimizer.lr=3e-4 --output-dir runs/low-lr', 'trains from a file of your own with one key changed'],
+		['train cascade.toml', 'trains two models at once, when the file has a table [super_resolution.model] beside [model]'],
 		['train mnist --dry-run', 'shows every key of the config and how the layers are laid over devices'],
 	],
 	run,
@@ -42,9 +43,14 @@ export const train = defineCommand({
 async function run({ positional, options: given }: Args<typeof options>, context: Context): Promise<Outcome> {
 	const console = createConsole(given, context);
 	const name = positional[0]!;
-	const { loadConfig } = await import('../config-file.ts');
+	const { loadTraining } = await import('../config-file.ts');
 	const sets = given.replanAfter === undefined ? given.set : [...given.set, `parallel.replan_after=${given.replanAfter}`];
-	const config = inFolder(await loadConfig(name, sets, context.cwd), given.outputDir, context.cwd);
+	const loaded = await loadTraining(name, sets, context.cwd);
+	const config = inFolder(loaded.config, given.outputDir, context.cwd);
+	if (loaded.cascade) {
+		const { runCascade } = await import('../train-cascade.ts');
+		return runCascade({ ...loaded.cascade, base: config }, given, context, console);
+	}
 	console.note(headline(config));
 	if (given.dryRun) {
 		const { dryRun } = await import('../dry-run.ts');

@@ -1,0 +1,65 @@
+/** @file `diffusionpipe train` for a config with two models: a cascade. */
+import { DiffusionPipeError } from '../core/errors.ts';
+import type { CascadeConfig } from '../train/cascade-config.ts';
+import type { Context, GlobalValues, Outcome } from './command.ts';
+import type { Console } from './console.ts';
+import { formatNumber, formatSeconds, plural, shellWord } from './format.ts';
+import { createProgress } from './progress.ts';
+
+/** What of the command's options bears on a cascade. */
+interface Given extends Pick<GlobalValues, 'quiet'> {
+	readonly resume?: string | true | undefined;
+	readonly overwrite: boolean;
+	readonly dryRun: boolean;
+}
+
+/** Notes of steps come this far apart. */
+const intervalMs = 5_000;
+
+/** Trains a cascade and tells what it does. Throws a usage error for options that cascades do not take. */
+export async function runCascade(config: CascadeConfig, given: Given, context: Context, console: Console): Promise<Outcome> {
+	const { base, super_resolution: larger } = config;
+	const unfit = given.resume !== undefined ? '--resume' : given.dryRun ? '--dry-run' : undefined;
+	if (unfit) throw new DiffusionPipeError('usage', 'is not for cascades', { place: unfit, expected: 'a config of one model' });
+	const { train: t, parallel: p, output_dir } = base;
+	const devices = plural(p.pipeline_stages * p.data_parallel, 'device');
+	console.note(
+		`training a cascade, ${base.model.type} and ${larger.model.type}, on ${base.data.type}: ${plural(t.max_steps, 'step')} of ` +
+			`${plural(t.batch_size, 'image')}, ${devices}, into ${output_dir}`,
+	);
+	context.finishOnInterrupt('finishing this step and saving');
+	const progress = createProgress({ output: context.stderr, isTTY: false, style: console.noteStyle, now: () => performance.now() });
+	const [{ trainCascade }, { cascadeSamples }] = await Promise.all([import('../train/cascade.ts'), import('../generate/cascade.ts')]);
+	let shown = Number.NEGATIVE_INFINITY;
+	const result = await trainCascade(config, {
+		overwrite: given.overwrite,
+		signal: context.signal,
+		samples: cascadeSamples,
+		onEvent(event) {
+			console.json(event);
+			if (event.kind !== 'step') {
+				if (!given.quiet) progress.onEvent(event);
+				return;
+			}
+			const { step, maxSteps, losses, stepMs } = event;
+			if (step < maxSteps && performance.now() - shown < intervalMs) return;
+			shown = performance.now();
+			const left = step < maxSteps ? `  ${formatSeconds(((maxSteps - step) * stepMs) / 1000)} left` : '';
+			console.note(
+				`step ${step}/${maxSteps}  base loss ${formatNumber(losses.base)}  super_resolution loss ${formatNumber(losses.super_resolution)}${left}`,
+			);
+		},
+	});
+	const { step, losses, seconds, samples, pipeline } = result;
+	console.print(
+		result.finished
+			? `${console.printStyle.green('done')}: ${plural(step, 'step')}, last losses ${formatNumber(losses.base)} and ` +
+					`${formatNumber(losses.super_resolution)} (${formatSeconds(seconds)})`
+			: `${console.printStyle.yellow('stopped')} after step ${step} of ${t.max_steps} (${formatSeconds(seconds)})`,
+		...(result.skippedFiles > 0 ? [console.printStyle.yellow(`${plural(result.skippedFiles, 'data file')} could not be used`)] : []),
+		...(samples.length > 0 ? [`pictures: ${samples.at(-1)}`] : []),
+		`pipeline: ${pipeline}, and in it super_resolution`,
+		`next: diffusionpipe sample ${shellWord(output_dir)} (small pictures; sampleCascade of the package draws large ones)`,
+	);
+	return result.finished ? 'done' : 'interrupted';
+}

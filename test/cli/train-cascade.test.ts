@@ -1,0 +1,80 @@
+/** @file The train command for a config of two models, around a trainer that does no work. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { runProgram } from '../../src/cli/program.ts';
+import type { CascadeOptions, CascadeResult } from '../../src/train/cascade.ts';
+import type { CascadeConfig } from '../../src/train/cascade-config.ts';
+import { fakeContext } from './context.ts';
+
+const trainCascade = vi.hoisted(() => vi.fn<(config: CascadeConfig, options: CascadeOptions) => Promise<CascadeResult>>());
+vi.mock('../../src/train/cascade.ts', () => ({ trainCascade, lowResolution: 'low_resolution' }));
+
+const text = `
+output_dir = "runs/c"
+[model]
+type = "UNet2DModel"
+sample_size = 16
+[scheduler]
+type = "DDPMScheduler"
+[data]
+type = "emoji"
+size = 64
+[train]
+max_steps = 4
+batch_size = 4
+[parallel]
+pipeline_stages = 2
+[super_resolution.model]
+type = "UNet2DModel"
+sample_size = 64
+[super_resolution.optimizer]
+lr = 2e-3
+`;
+
+let cwd: string;
+beforeAll(async () => {
+	cwd = await mkdtemp(join(tmpdir(), 'train-cascade-'));
+	await writeFile(join(cwd, 'cascade.toml'), text);
+});
+afterAll(() => rm(cwd, { recursive: true }));
+
+async function run(...argv: string[]) {
+	const context = fakeContext({ cwd });
+	trainCascade.mockImplementation(async (config, { onEvent }) => {
+		const losses = { base: 0.5, super_resolution: 0.25 };
+		onEvent?.({ kind: 'step', step: 4, maxSteps: 4, losses, gradNorms: losses, stepMs: 10 });
+		const pipeline = join(config.base.output_dir, 'pipeline');
+		return { step: 4, finished: true, losses, seconds: 2, skippedFiles: 0, pipeline, samples: ['step.png'] };
+	});
+	const code = await runProgram(['train', 'cascade.toml', ...argv], context);
+	return { code, config: trainCascade.mock.lastCall?.[0], out: context.out(), err: context.err() };
+}
+
+describe('train with two models', () => {
+	it('gives both configs, as changed on the command line, and tells both losses', async () => {
+		const { code, config, out, err } = await run(
+			'--set',
+			'super_resolution.optimizer.lr=5e-3',
+			'--set',
+			'train.max_steps=9',
+			'--output-dir',
+			'x',
+		);
+		expect(code).toBe(0);
+		expect(config!.base.output_dir).toBe(relative(process.cwd(), join(cwd, 'x')));
+		expect(config!.base.optimizer.lr).toBe(1e-4);
+		expect(config!.super_resolution.optimizer.lr).toBe(5e-3);
+		expect(config!.super_resolution.train.max_steps).toBe(9);
+		expect(err).toMatch(/^training a cascade, UNet2DModel and UNet2DModel, on emoji: 9 steps of 4 images, 2 devices, into /);
+		expect(err).toMatch(/step 4\/4 {2}base loss 0.5000 {2}super_resolution loss 0.2500/);
+		expect(out).toMatch(/^done: 4 steps, last losses 0.5000 and 0.2500 \(2/);
+	});
+
+	it.each(['--resume', '--dry-run'])('refuses %s', async (option) => {
+		const { code, err } = await run(option);
+		expect(code).toBe(2);
+		expect(err).toContain(`${option}: is not for cascades`);
+	});
+});
