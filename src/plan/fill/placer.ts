@@ -41,6 +41,7 @@ export interface Placer {
 	steps(): number;
 }
 
+/** A placer for `model`, with nothing placed. Its tables of sums and idle windows are made once and used by every placing. */
 export function placerOf(model: FillModel): Placer {
 	const { blocks, batch, devices, windows, endMs, eps, sizes, problem, weights } = model;
 	const width = blocks.length + 1;

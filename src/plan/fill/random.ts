@@ -9,6 +9,7 @@ export function below(draw: Draw, n: number): number {
 	return Math.floor(draw() * n);
 }
 
+/** Uniform numbers in [0, 1), the same for the same name: searches must give the same filling every time. */
 export function drawsOf(name: string): Draw {
 	const stream = randomStream(0, name);
 	const drawn = new Float32Array(4096);

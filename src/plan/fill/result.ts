@@ -11,10 +11,12 @@ export interface Filling {
 	readonly transfers: readonly Transfer[];
 }
 
+/** End of the iteration with the filling in it, ms: of the pipeline, or of the last piece where that is later. */
 export function iterationOf({ endMs }: FillModel, { pieces }: Filling): number {
 	return pieces.reduce((end, piece) => Math.max(end, piece.end), endMs);
 }
 
+/** The filling layer by layer and move by move: blocks of merged layers are told apart again by the times of their layers. */
 export function fillResult(model: FillModel, filling: Filling, lowerBoundMs: number): FillResult {
 	const { components, batchSizes } = model.problem;
 	const items: FillItem[] = [];

@@ -27,6 +27,7 @@ export interface Timeline {
 	readonly made: Transfer[];
 }
 
+/** A timeline of `model` with nothing on it. */
 export function emptyTimeline(model: FillModel): Timeline {
 	const { blocks } = model;
 	return {

@@ -63,6 +63,7 @@ export interface Clock {
 	readonly free: Float64Array;
 }
 
+/** A clock at time 0: first stages have their inputs, last stages their gradients, nothing else is known. */
 export function startClock(pace: Pace): Clock {
 	const { stages, micros, ranks, previous, next } = pace;
 	const unknown = () => new Float64Array(stages * micros).fill(Number.NaN);
@@ -91,6 +92,7 @@ export function readyAt(clock: Clock, kind: Action['kind'], stage: number, micro
 	return Math.max(clock.forwardEnd[key]!, clock.gradAt[key]!);
 }
 
+/** Of an action of `kind` on one micro-batch of `stage`, ms; B is both parts of the backward. */
 export function durationOf({ forwardMs, inputMs, weightMs }: Pace, kind: Action['kind'], stage: number): number {
 	if (kind === 'F') return forwardMs[stage]!;
 	if (kind === 'I') return inputMs[stage]!;

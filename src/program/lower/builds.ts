@@ -34,6 +34,7 @@ export interface Builds {
 	readonly graphs: ReadonlyMap<GraphId, Graph>;
 }
 
+/** Nothing built yet: graphs of stages are made when first asked for, once per number of samples. */
 export function createBuilds(job: Job): Builds {
 	const { recompute = 'views' } = job.layout;
 	const built = new Map<string, TrainingStage>();
