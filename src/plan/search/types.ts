@@ -21,7 +21,7 @@ export interface SearchOptions {
 	readonly layout?: Layout;
 	/** False: frozen work runs before the pipeline, on all devices at once. */
 	readonly fill?: boolean;
-	/** How hard the filling is improved beyond the greedy; 1 unless given, 0 for the greedy alone. */
+	/** How hard the filling is improved beyond the greedy; 1 unless given, 0 for the first round: shares, the greedy and a few list schedules. */
 	readonly effort?: number;
 	/** False: no table of baselines. */
 	readonly baselines?: boolean;
