@@ -101,15 +101,14 @@ export { type AutoencoderObjective, autoencoderTrainingChain, trainAutoencoder }
 export { type BytePairs, learnBytePairs, writeClipTokenizer } from './train/bpe.ts';
 export { type CacheCounts, type DiskCache, type DiskCacheOptions, openDiskCache } from './train/cache/disk-cache.ts';
 export {
-	type Cascade,
 	type CascadeDrawer,
 	type CascadeEvent,
 	type CascadeOptions,
 	type CascadeResult,
-	createCascade,
 	trainCascade,
 } from './train/cascade.ts';
 export { type CascadeConfig, readCascadeConfig } from './train/cascade-config.ts';
+export { type Cascade, createCascade } from './train/cascade-models.ts';
 export { readSessionConfig, readTrainConfig, type TrainConfig } from './train/config.ts';
 export { type ContrastiveConfig, contrastiveTrainingChain, splitTowers, trainContrastive } from './train/contrastive.ts';
 export { type Evaluated, type Evaluation, openEvaluation } from './train/evaluation.ts';

@@ -19,8 +19,12 @@ const intervalMs = 5_000;
 /** Trains a cascade and tells what it does. Throws a usage error for options that cascades do not take. */
 export async function runCascade(config: CascadeConfig, given: Given, context: Context, console: Console): Promise<Outcome> {
 	const { base, super_resolution: larger } = config;
-	const unfit = given.resume !== undefined ? '--resume' : given.dryRun ? '--dry-run' : undefined;
-	if (unfit) throw new DiffusionPipeError('usage', 'is not for cascades', { place: unfit, expected: 'a config of one model' });
+	const unfit = typeof given.resume === 'string' ? '--resume CHECKPOINT' : given.dryRun ? '--dry-run' : undefined;
+	if (unfit)
+		throw new DiffusionPipeError('usage', 'is not for cascades', {
+			place: unfit,
+			expected: given.dryRun ? 'a config of one model' : '--resume alone',
+		});
 	const { train: t, parallel: p, output_dir } = base;
 	const devices = plural(p.pipeline_stages * p.data_parallel, 'device');
 	console.note(
@@ -32,6 +36,7 @@ export async function runCascade(config: CascadeConfig, given: Given, context: C
 	const [{ trainCascade }, { cascadeSamples }] = await Promise.all([import('../train/cascade.ts'), import('../generate/cascade.ts')]);
 	let shown = Number.NEGATIVE_INFINITY;
 	const result = await trainCascade(config, {
+		resume: given.resume === true,
 		overwrite: given.overwrite,
 		signal: context.signal,
 		samples: cascadeSamples,
@@ -58,8 +63,10 @@ export async function runCascade(config: CascadeConfig, given: Given, context: C
 			: `${console.printStyle.yellow('stopped')} after step ${step} of ${t.max_steps} (${formatSeconds(seconds)})`,
 		...(result.skippedFiles > 0 ? [console.printStyle.yellow(`${plural(result.skippedFiles, 'data file')} could not be used`)] : []),
 		...(samples.length > 0 ? [`pictures: ${samples.at(-1)}`] : []),
-		`pipeline: ${pipeline}, and in it super_resolution`,
-		`next: diffusionpipe sample ${shellWord(output_dir)} (small pictures; sampleCascade of the package draws large ones)`,
+		...(pipeline === undefined ? [] : [`pipeline: ${pipeline}, and in it super_resolution`]),
+		pipeline === undefined
+			? 'next: the same command with --resume'
+			: `next: diffusionpipe sample ${shellWord(output_dir)} (small pictures; sampleCascade of the package draws large ones)`,
 	);
 	return result.finished ? 'done' : 'interrupted';
 }

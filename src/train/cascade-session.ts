@@ -43,7 +43,7 @@ export interface CascadeSessionOptions {
 	readonly average: boolean;
 	/** Gives every parameter its first values, a function of its backbone's seed and its name; absent: they are left zero, to be read. */
 	readonly seeds?: PerBackbone<number>;
-	/** Cuts to take instead of measuring. */
+	/** Cuts to take instead of measuring, where there are as many as the config has stages. */
 	readonly cuts?: PerBackbone<readonly number[]>;
 }
 
@@ -70,7 +70,7 @@ export async function openCascadeSession(
 		});
 	}
 	let ms = perBackbone((name) => new Array<number>(chains[name].layers.length).fill(0));
-	let cuts = known;
+	let cuts = known?.base.length === stages - 1 ? known : undefined;
 	if (stages === 1) cuts = perBackbone(() => []);
 	else if (p.partition_method === 'manual') cuts = perBackbone((name) => config[name].parallel.partition_split!);
 	if (!cuts) {

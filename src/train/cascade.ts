@@ -4,52 +4,32 @@
  */
 import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
-import { randomStream } from '../core/random.ts';
-import type { Tensor } from '../core/tensor.ts';
-import { trainingChain } from '../diffusion/objective.ts';
-import { samplerConfig, trainingProcess } from '../diffusion/samplers/index.ts';
 import { writeFolderAtomic, writeWhole } from '../io/atomic.ts';
 import { writeJson } from '../io/json-file.ts';
 import { openJsonLines } from '../io/jsonl.ts';
-import { concatenatedKey, conditionedConfig } from '../models/concatenated.ts';
-import { createDenoiser, type Denoiser } from '../models/index.ts';
-import type { Chain } from '../nn/chain.ts';
 import { formatProgram } from '../program/text.ts';
 import { type BackboneName, backboneNames, type CascadeConfig } from './cascade-config.ts';
+import { type Cascade, createCascade } from './cascade-models.ts';
 import { openCascadeSession, type PerBackbone, perBackbone } from './cascade-session.ts';
-import { type CheckpointContent, checkpointName, writePipelineFolder } from './checkpoint.ts';
+import {
+	type CheckpointContent,
+	checkpointName,
+	listCheckpoints,
+	partName,
+	pruneCheckpoints,
+	readCheckpointTensors,
+	readTrainingState,
+	repairCheckpoints,
+	writeCheckpoint,
+	writePipelineFolder,
+} from './checkpoint.ts';
+import { configDifferences } from './config-difference.ts';
 import type { DataOptions } from './data/index.ts';
 import { openLoader } from './data/loader.ts';
-import type { Batch, DataSetInfo } from './data/types.ts';
 import type { TrainEvent } from './events.ts';
-import { feedMaker } from './feeds.ts';
-import { downsampled, upsampled } from './resize.ts';
 import { prepareRunFolder, runFolder } from './run-folder.ts';
 import { hyperOf } from './session.ts';
 import type { DrawnSamples } from './trainer.ts';
-
-/** The conditioning input of the model that enlarges: the small image, enlarged, [channels, height, width]. */
-export const lowResolution = 'low_resolution';
-
-/** One of the two models as it is trained and drawn with. */
-export interface CascadePart {
-	readonly denoiser: Denoiser;
-	readonly className: string;
-	/** Complete scheduler config. */
-	readonly scheduler: Readonly<Record<string, unknown>>;
-	/** The model with its objective. */
-	readonly chain: Chain;
-	readonly config: CascadeConfig[BackboneName];
-}
-
-/** Both models, and what a step feeds them. */
-export interface Cascade {
-	readonly parts: PerBackbone<CascadePart>;
-	/** Pixels of a side of the large image over those of the small one. */
-	readonly factor: number;
-	/** The feeds of both chains, each a function of its seed, the step and the sample. */
-	readonly feeds: (batch: Batch) => PerBackbone<Record<string, Tensor>>;
-}
 
 /** Draws with both models; given by the caller, since drawing is a layer above training. */
 export type CascadeDrawer = (
@@ -70,12 +50,16 @@ export interface CascadeStep {
 	readonly stepMs: number;
 }
 
-export type CascadeEvent = Extract<TrainEvent, { readonly kind: 'note' | 'plan' | 'sample' | 'skipped' }> | CascadeStep;
+export type CascadeEvent =
+	| Extract<TrainEvent, { readonly kind: 'note' | 'plan' | 'resumed' | 'sample' | 'checkpoint' | 'skipped' }>
+	| CascadeStep;
 
 export interface CascadeOptions {
+	/** Goes on from the newest checkpoint of the run; begins anew when there is none. */
+	readonly resume?: boolean;
 	/** Removes a run that is in the output folder already. */
 	readonly overwrite?: boolean;
-	/** When aborted, the step under way is finished, and the weights are written as they are then. */
+	/** When aborted, the step under way is finished and a checkpoint written. */
 	readonly signal?: AbortSignal;
 	readonly onEvent?: (event: CascadeEvent) => void;
 	/** Draws the samples; without it no pictures are made. */
@@ -86,7 +70,7 @@ export interface CascadeOptions {
 
 /** How a cascade's training ended. */
 export interface CascadeResult {
-	/** Steps done. */
+	/** Steps done, over all resumes. */
 	readonly step: number;
 	/** False when the run was asked to stop before its last step. */
 	readonly finished: boolean;
@@ -94,94 +78,27 @@ export interface CascadeResult {
 	readonly losses: PerBackbone<number>;
 	readonly seconds: number;
 	readonly skippedFiles: number;
-	/** A pipeline of the base with averaged weights, and in its folder `super_resolution` the other. */
-	readonly pipeline: string;
+	/** A pipeline of the base with averaged weights, and in its folder `super_resolution` the other; once finished. */
+	readonly pipeline: string | undefined;
 	readonly samples: readonly string[];
-}
-
-/**
- * Builds both models of a cascade for images of `info`. Throws a config error when the sizes or labels do not fit: the base is as large as its `sample_size` says, the
- * other as the data, a whole number of times larger.
- */
-export function createCascade(config: CascadeConfig, info: DataSetInfo): Cascade {
-	const sides = perBackbone((name) => {
-		const { type: className, ...raw } = config[name].model;
-		const place = name === 'base' ? 'model' : `${name}.model`;
-		const plain = createDenoiser(className, raw, place);
-		// What is drawn is drawn at its own size; only the model that enlarges sees another image.
-		const isWhole = name === 'base' || raw[concatenatedKey] !== undefined;
-		const denoiser = isWhole ? plain : createDenoiser(className, conditionedConfig(plain, lowResolution), place);
-		const { type: schedulerClass, ...options } = config[name].scheduler;
-		const scheduler = samplerConfig(schedulerClass, options);
-		const chain = trainingChain(denoiser.chain, { ...denoiser, globalBatch: config[name].train.batch_size });
-		const part: CascadePart = { denoiser, className, scheduler, chain: { ...chain, name }, config: config[name] };
-		const { process, predictionType } = trainingProcess(scheduler);
-		const shift = predictionType === 'flow_prediction' && typeof scheduler.shift === 'number' ? scheduler.shift : 1;
-		return { part, make: feedMaker(config[name], denoiser, { process, predictionType, shift }) };
-	});
-	const shapeOf = (name: BackboneName) => {
-		const { chain, sample } = sides[name].part.denoiser;
-		return chain.inputs[sample]!.shape;
-	};
-	const want = [info.channels, info.height, info.width];
-	const small = shapeOf('base');
-	const [channels, rows, columns] = small as [number, number, number];
-	const factor = info.height / rows;
-	if (shapeOf('super_resolution').join() !== want.join()) {
-		misfit('super_resolution.model', want, shapeOf('super_resolution'));
-	}
-	if (small.length !== 3 || channels !== info.channels || !Number.isInteger(factor) || factor < 2 || columns * factor !== info.width) {
-		misfit('model', [info.channels, `${info.height} / n`, `${info.width} / n`], small);
-	}
-	for (const name of backboneNames) {
-		const known = sides[name].part.denoiser.labels?.none;
-		if (known === undefined || !info.classes || info.classes.length <= known) continue;
-		throw new DiffusionPipeError('config', 'the data has more classes than the model', {
-			place: name === 'base' ? 'model' : `${name}.model`,
-			expected: `labels for ${info.classes.length} classes and one more, which means none`,
-			found: `${known}`,
-		});
-	}
-	const noise = randomStream(config.super_resolution.seed, 'train.condition_noise');
-	const size = channels * rows * columns;
-	const feeds = ({ step, images, labels }: Batch) => {
-		const low = downsampled(images, info.height, info.width, factor);
-		const noised = noise.normals(new Float32Array(low.length), step);
-		for (let k = 0; k < low.length; k++) {
-			const deviation = config.condition_noise * noise.uniform(step, Math.floor(k / size));
-			noised[k] = low[k]! + deviation * noised[k]!;
-		}
-		const conditioning = { [lowResolution]: upsampled(noised, rows, columns, factor) };
-		return {
-			base: sides.base.make({ step, samples: low, labels, conditioning: {} }),
-			super_resolution: sides.super_resolution.make({ step, samples: images, labels, conditioning }),
-		};
-	};
-	return { parts: perBackbone((name) => sides[name].part), factor, feeds };
-}
-
-function misfit(place: string, expected: readonly (number | string)[], found: readonly number[]): never {
-	throw new DiffusionPipeError('config', 'the images do not fit the model', {
-		place,
-		expected: `[${expected.join(', ')}] (in_channels, sample_size)`,
-		found: `[${found.join(', ')}]`,
-	});
 }
 
 const moments = { exp_avg: 0, exp_avg_sq: 1 } as const;
 
 /**
  * Trains both models of a cascade as `config` says, each with a loss and an optimiser of its own, on `parallel.pipeline_stages` devices a pipeline. A step gives
- * the losses that each alone has on one device, within rounding. Weights are written at the end and at `checkpoint.every_steps`; a run cannot be resumed.
+ * the losses that each alone has on one device, within rounding, and a resumed run those of a run never stopped, to the bit on the same devices.
  * @throws DiffusionPipeError: config and input errors before any work, engine errors during it
  */
 export async function trainCascade(config: CascadeConfig, options: CascadeOptions = {}): Promise<CascadeResult> {
-	const { overwrite = false, signal, onEvent: say = () => {}, samples: draw, clock = () => performance.now() } = options;
+	const { resume = false, overwrite = false, signal, onEvent: say = () => {}, samples: draw, clock = () => performance.now() } = options;
 	const { base } = config;
 	const { max_steps: maxSteps, batch_size: batchSize, flip, ema_decay } = base.train;
 	const average = ema_decay > 0;
 	const folder = runFolder(base.output_dir);
-	await prepareRunFolder(folder, { resume: false, overwrite });
+	const saves = perBackbone((name) => join(folder.checkpoints, name));
+	const resumed = resume ? await newestSave(saves, config) : undefined;
+	await prepareRunFolder(folder, { resume, overwrite });
 	say({ kind: 'note', text: `opening data set ${base.data.type}` });
 	const onBroken = (name: string, reason: string) => say({ kind: 'skipped', name, reason });
 	const loader = await openLoader(base.data as DataOptions, { seed: base.seed, batchSize, flip, onBroken });
@@ -189,13 +106,20 @@ export async function trainCascade(config: CascadeConfig, options: CascadeOption
 		const cascade = createCascade(config, loader.info);
 		const chains = perBackbone((name) => cascade.parts[name].chain);
 		const seeds = perBackbone((name) => config[name].seed);
-		const session = await openCascadeSession(chains, config, { average, seeds });
-		const metrics = await openJsonLines(folder.metrics, {});
+		const session = await openCascadeSession(chains, config, { average, ...(resumed ? { cuts: resumed.cuts } : { seeds }) });
+		const firstStep = resumed?.step ?? 0;
+		const metrics = await openJsonLines(folder.metrics, { resumeFrom: firstStep + 1 });
 		try {
 			const text = formatProgram(session.compiled.program);
 			say({ kind: 'plan', devices: session.compiled.program.devices.length, stages: session.stages, text });
 			await writeWhole(folder.programs, text);
 			await writeJson(folder.config, config);
+			for (const name of resumed ? backboneNames : []) {
+				const path = join(saves[name], checkpointName(firstStep));
+				const part = partName(cascade.parts[name].className);
+				await readCheckpointTensors(path, part, session.parameters[name], moments, average ? 2 : undefined, false);
+			}
+			if (resumed) say({ kind: 'resumed', step: firstStep, path: folder.checkpoints });
 			const role = average ? ({ moment: 2 } as const) : 'parameter';
 			const content = (name: BackboneName, step: number): CheckpointContent => {
 				const { denoiser, className, scheduler } = cascade.parts[name];
@@ -211,9 +135,17 @@ export async function trainCascade(config: CascadeConfig, options: CascadeOption
 					lora: undefined,
 				};
 			};
-			const write = (path: string, step: number) =>
+			let saved = resumed ? firstStep : -1;
+			const save = async (step: number) => {
+				if (saved === step) return;
+				for (const name of backboneNames) await writeCheckpoint(saves[name], content(name, step));
+				for (const name of backboneNames) await pruneCheckpoints(saves[name], base.checkpoint.keep_last);
+				saved = step;
+				say({ kind: 'checkpoint', step, path: folder.checkpoints });
+			};
+			const finish = (step: number) =>
 				writeFolderAtomic(
-					path,
+					folder.pipeline,
 					async (dir) => {
 						await writePipelineFolder(dir, content('base', step), role);
 						await writePipelineFolder(join(dir, 'super_resolution'), content('super_resolution', step), role);
@@ -235,11 +167,11 @@ export async function trainCascade(config: CascadeConfig, options: CascadeOption
 			};
 			const began = clock();
 			const prepare = async (step: number) => (step < maxSteps ? cascade.feeds(await loader.batchAt(step)) : undefined);
-			let prepared = prepare(0);
+			let prepared = prepare(firstStep);
 			// A failed load is thrown when its turn comes; until then it must not count as unhandled.
 			prepared.catch(() => {});
 			let losses = perBackbone(() => Number.NaN);
-			let step = 0;
+			let step = firstStep;
 			while (step < maxSteps && !signal?.aborted) {
 				const feeds = (await prepared)!;
 				const start = clock();
@@ -268,14 +200,19 @@ export async function trainCascade(config: CascadeConfig, options: CascadeOption
 					metrics.append({ step, ...Object.fromEntries(each), step_ms: stepMs, images_per_s: (1000 * batchSize) / stepMs });
 				say({ kind: 'step', step, maxSteps, losses, gradNorms, stepMs });
 				const { every_steps: every } = base.checkpoint;
-				if (every > 0 && step % every === 0 && step < maxSteps) await write(folder.pipeline, step);
+				if (every > 0 && step % every === 0) await save(step);
 				if (base.sample.every_steps > 0 && step % base.sample.every_steps === 0 && step < maxSteps) await drawAt(step);
 			}
-			await write(folder.pipeline, step);
-			await drawAt(step);
+			await save(step);
+			const finished = step >= maxSteps;
+			if (finished) {
+				await drawAt(step);
+				await finish(step);
+			}
 			const { skipped: skippedFiles } = loader;
 			const seconds = (clock() - began) / 1000;
-			return { step, finished: step >= maxSteps, losses, seconds, skippedFiles, pipeline: folder.pipeline, samples: drawn };
+			const pipeline = finished ? folder.pipeline : undefined;
+			return { step, finished, losses, seconds, skippedFiles, pipeline, samples: drawn };
 		} finally {
 			metrics.close();
 			await session.close();
@@ -283,4 +220,28 @@ export async function trainCascade(config: CascadeConfig, options: CascadeOption
 	} finally {
 		await loader.close();
 	}
+}
+
+/** The newest step of which both models have a checkpoint, with its cuts. Throws a config error when what is learned is another than then. */
+async function newestSave(
+	saves: PerBackbone<string>,
+	config: CascadeConfig,
+): Promise<{ readonly step: number; readonly cuts: PerBackbone<readonly number[]> } | undefined> {
+	for (const name of backboneNames) await repairCheckpoints(saves[name]);
+	const [base, larger] = [await listCheckpoints(saves.base), await listCheckpoints(saves.super_resolution)];
+	const step = base.map((save) => save.step).findLast((known) => larger.some((save) => save.step === known));
+	if (step === undefined) return undefined;
+	const stateOf = (name: BackboneName) => readTrainingState(join(saves[name], checkpointName(step)));
+	const states = { base: await stateOf('base'), super_resolution: await stateOf('super_resolution') };
+	const old = states.base.config as unknown as CascadeConfig;
+	const each = backboneNames.flatMap((name) => configDifferences(old[name], config[name], '').map((text) => `${name}.${text}`));
+	const differences = [...each, ...configDifferences(old.condition_noise, config.condition_noise, 'condition_noise')];
+	if (differences.length > 0) {
+		throw new DiffusionPipeError('config', 'differs from the run that made the checkpoint', {
+			place: saves.base,
+			found: differences.join('; '),
+			hint: 'give the old values',
+		});
+	}
+	return { step, cuts: perBackbone((name) => states[name].cuts) };
 }

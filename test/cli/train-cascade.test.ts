@@ -72,9 +72,14 @@ describe('train with two models', () => {
 		expect(out).toMatch(/^done: 4 steps, last losses 0.5000 and 0.2500 \(2/);
 	});
 
-	it.each(['--resume', '--dry-run'])('refuses %s', async (option) => {
-		const { code, err } = await run(option);
+	it('resumes', async () => {
+		await run('--resume');
+		expect(trainCascade.mock.lastCall![1]).toMatchObject({ resume: true, overwrite: false });
+	});
+
+	it.each([['--resume', 'runs/c/checkpoints/base'], ['--dry-run']])('refuses %s %s', async (...argv) => {
+		const { code, err } = await run(...argv);
 		expect(code).toBe(2);
-		expect(err).toContain(`${option}: is not for cascades`);
+		expect(err).toMatch(/: is not for cascades/);
 	});
 });

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { cascadeSamples, sampleCascade } from '../../src/generate/cascade.ts';
 import { createPipeline } from '../../src/generate/index.ts';
-import { type CascadeEvent, createCascade, trainCascade } from '../../src/train/cascade.ts';
+import { type CascadeEvent, trainCascade } from '../../src/train/cascade.ts';
 import { backboneNames, readCascadeConfig } from '../../src/train/cascade-config.ts';
+import { createCascade } from '../../src/train/cascade-models.ts';
 import { openLoader } from '../../src/train/data/loader.ts';
 import { downsampled, upsampled } from '../../src/train/resize.ts';
 import { hyperOf, openSession } from '../../src/train/session.ts';
@@ -163,13 +164,28 @@ describe('trainCascade', () => {
 		await expect(trainCascade(deep)).rejects.toThrow(/more stages than layers of base/);
 	});
 
-	it('stops after a step when asked to', async () => {
+	it('resumes to the same bits as a run never stopped', async () => {
 		const controller = new AbortController();
 		const result = await trainCascade(readCascadeConfig(raw('stopped')), {
 			signal: controller.signal,
 			onEvent: (event) => event.kind === 'step' && controller.abort(),
 		});
-		expect(result).toMatchObject({ step: 1, finished: false });
+		expect(result).toMatchObject({ step: 1, finished: false, pipeline: undefined });
+		const other = readCascadeConfig(raw('stopped', { super_resolution: { optimizer: { lr: 1 } } }));
+		await expect(trainCascade(other, { resume: true })).rejects.toThrow(/super_resolution.optimizer.lr: 0.002 -> 1/);
+		expect(await trainCascade(readCascadeConfig(raw('stopped')), { resume: true })).toMatchObject({ step: 4, finished: true });
+		// The run of the first test.
+		for (const part of ['unet', 'super_resolution/unet']) {
+			const weights = (name: string) => readFile(join(root, name, 'pipeline', part, 'diffusion_pytorch_model.safetensors'));
+			expect((await weights('stopped')).equals(await weights('two')), part).toBe(true);
+		}
+		// Longer, and on other devices.
+		const longer = raw('two', {
+			train: { max_steps: 5 },
+			parallel: { pipeline_stages: 1, partition_split: [] },
+			super_resolution: { partition_split: [] },
+		});
+		expect(await trainCascade(readCascadeConfig(longer), { resume: true })).toMatchObject({ step: 5, finished: true });
 	});
 });
 
