@@ -30,7 +30,9 @@ function examplesOf(file: string): Example[] {
 	const lines = blocks.flatMap((block) => block.split('\n'));
 	return lines.flatMap((line) => {
 		const command = /(?:^|&& )npm run diffusionpipe -- (.*)$/.exec(line.replace(/\s+#.*$/, ''))?.[1];
-		return command === undefined ? [] : [{ file, words: command.trim().split(/\s+/) }];
+		return command === undefined
+			? []
+			: [{ file, words: [...command.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare!) }];
 	});
 }
 

@@ -2,7 +2,6 @@
 import { relative, resolve } from 'node:path';
 import type { TrainConfig } from '../../train/config.ts';
 import type { TrainResult } from '../../train/events.ts';
-import { devicesPerPipeline } from '../../train/layout.ts';
 import { type Args, type Context, defineCommand, type Outcome } from '../command.ts';
 import { type Console, createConsole } from '../console.ts';
 import { formatNumber, formatSeconds, plural, shellWord } from '../format.ts';
@@ -51,7 +50,9 @@ async function run({ positional, options: given }: Args<typeof options>, context
 		const { runCascade } = await import('../train-cascade.ts');
 		return runCascade({ ...loaded.cascade, base: config }, given, context, console);
 	}
-	console.note(headline(config));
+	// Only now: help must not load what training needs.
+	const { devicesPerPipeline } = await import('../../train/layout.ts');
+	console.note(headline(config, devicesPerPipeline(config.parallel)));
 	if (given.dryRun) {
 		const { dryRun } = await import('../dry-run.ts');
 		await dryRun(config, console);
@@ -90,8 +91,8 @@ function fromHere(path: string, cwd: string): string {
 	return resolve(cwd) === process.cwd() ? path : relative(process.cwd(), resolve(cwd, path));
 }
 
-function headline({ model, data, train: t, parallel: p, output_dir }: TrainConfig): string {
-	const devices = plural(devicesPerPipeline(p) * p.data_parallel, 'device');
+function headline({ model, data, train: t, parallel: p, output_dir }: TrainConfig, perPipeline: number): string {
+	const devices = plural(perPipeline * p.data_parallel, 'device');
 	return `training ${model.type} on ${data.type}: ${plural(t.max_steps, 'step')} of ${plural(t.batch_size, 'image')}, ${devices}, into ${output_dir}`;
 }
 
