@@ -3,10 +3,11 @@
  *
  * Two workloads: `sd` (frozen over trained time near 0.4) and `controlnet` (near 0.8, the locked U-Net's encoder among the frozen parts). Each round takes one
  * step of every kind; medians count. Of a plan with b = (S-1)/M and the measured ratio r, filling can gain at most (1 + b + r) / max(1 + b, 1 + r):
- * `of_ideal` is what it gained over that. `prediction_error`: median of |predicted - measured| / measured over all plans. `bubble_share`: of the filled
+ * `of_ideal` is what it gained over that. Plans are made from layers measured one by one and corrected by traced steps of the unfilled pipeline. `prediction_error`: median of |predicted - measured| / measured over all plans. `bubble_share`: of the filled
  * iterations, as traced. With DIFFUSIONPIPE_PYTHON: the same training in PyTorch on the same cores (DistributedDataParallel and torch.distributed.pipelining 1F1B, both
  * over Gloo, encoders inline).
  */
+import { correctProfile } from '../dist/plan/profile/correct.js';
 import { controlNetJob, denoiserJob, measureJob, openFillRun } from './lib/fill-job.mjs';
 import { geometricMean, median, significant } from './lib/stats.mjs';
 
@@ -58,7 +59,7 @@ export async function run({ quick, log, args }) {
 		const job = await workload.open();
 		for (const microBatches of [2, 4]) {
 			log(`${name}, ${microBatches} micro-batches: measuring layers`);
-			const profile = await measureJob(job, microBatches);
+			const profile = await correctedProfile(job, microBatches, await measureJob(job, microBatches));
 			const opened = [];
 			for (const [kind, options] of Object.entries(kinds(microBatches))) opened.push([kind, await openFillRun(job, profile, options)]);
 			const peers = await openPeers(name, workload, microBatches, opened[0][1].planned.plan, log);
@@ -120,6 +121,16 @@ export async function run({ quick, log, args }) {
 			bubble_share: significant(median(rows.map((row) => row.bubble_share)), 3),
 		},
 	};
+}
+
+/** The profile as a few traced steps of the unfilled pipeline correct it: what a run with `parallel.replan_after` plans from. */
+async function correctedProfile(job, microBatches, profile) {
+	const run = await openFillRun(job, profile, kinds(microBatches).unfilled);
+	for (let i = 0; i < 3; i++) await run.next();
+	const timelines = [];
+	for (let i = 0; i < 7; i++) timelines.push((await run.next({ trace: true })).timeline);
+	await run.close();
+	return correctProfile(profile, run.planned.plan, timelines);
 }
 
 async function openPeers(name, { model }, microBatches, plan, log) {

@@ -111,7 +111,7 @@ describe('lowerPlan', () => {
 			expect(own).toEqual([...own].sort((a, b) => a - b));
 			expect(own.length).toBeGreaterThan(0);
 		}
-		const filled = lowerFilled(training, { parts, given, items: plan.fill, starts, endMs: timeline.endMs });
+		const filled = lowerFilled(training, { parts, given, items: plan.fill, starts });
 		verifyProgram(filled.program);
 		// Something runs in the bubbles: before the last action of some device.
 		const early = filled.program.devices.filter(({ iteration }) => {

@@ -20,8 +20,6 @@ export interface FillLayout {
 	readonly items: readonly FillItem[];
 	/** Planned start of each action that a device runs, in its order, ms: `plannedStarts`. */
 	readonly starts: (device: number) => readonly number[];
-	/** End of the pipeline without frozen work, ms. */
-	readonly endMs: number;
 }
 
 export interface FilledProgram extends Compiled {
@@ -37,7 +35,7 @@ export interface FilledProgram extends Compiled {
  */
 export function lowerFilled(training: Compiled, layout: FillLayout): FilledProgram {
 	const { program } = training;
-	const { parts, given, items, starts, endMs } = layout;
+	const { parts, given, items, starts } = layout;
 	for (const name of Object.keys(given)) {
 		if (program.sources[name]) continue;
 		throw new DiffusionPipeError('program', 'nothing feeds the input that a frozen part gives', {
@@ -61,7 +59,7 @@ export function lowerFilled(training: Compiled, layout: FillLayout): FilledProgr
 			banks: [...own.banks, ...banks.map(({ layout: { bank, size } }) => ({ id: bank, size, moments: 0 }))],
 			residents: [...own.residents, ...banks.flatMap(({ part, layout: bank }) => residentsOf(part, bank))],
 			prologue: [...own.prologue, ...frozen.flatMap((block) => block.instructions)],
-			iteration: weave(withoutFeeds, starts(own.device), endMs, frozen),
+			iteration: weave(withoutFeeds, starts(own.device), frozen),
 			epilogue: [...withoutFeeds, ...own.epilogue],
 		};
 	});

@@ -35,15 +35,11 @@ function feedsSamples(i: Instruction): boolean {
 }
 
 /**
- * The iteration with `frozen` in it: before each action whatever the plan starts no later; before the tail what starts before `endMs`; after the tail the
- * rest. `starts`: planned start of each action that has a block, ms.
+ * The iteration with `frozen` in it: before each action whatever the plan starts no later, all other frozen work before the tail, what delivers its results
+ * (infinite start) after it. The tail waits for all devices, and the next iteration for all frozen work: a device that came to the tail with frozen work still
+ * to do would only make others wait twice. `starts`: planned start of each action that has a block, ms.
  */
-export function weave(
-	iteration: readonly Instruction[],
-	starts: readonly number[],
-	endMs: number,
-	frozen: readonly TimedBlock[],
-): Instruction[] {
+export function weave(iteration: readonly Instruction[], starts: readonly number[], frozen: readonly TimedBlock[]): Instruction[] {
 	const { head, actions, tail } = actionBlocks(iteration);
 	const out: Instruction[] = [...head];
 	let next = 0;
@@ -51,12 +47,11 @@ export function weave(
 		while (next < frozen.length && frozen[next]!.startMs < ms) out.push(...frozen[next++]!.instructions);
 	};
 	actions.forEach((block, i) => {
-		until(starts[i]! - 1e-9 * endMs);
+		until(starts[i]! * (1 - 1e-9));
 		out.push(...block);
 	});
-	until(endMs * (1 - 1e-9));
-	out.push(...tail);
 	until(Number.POSITIVE_INFINITY);
-	while (next < frozen.length) out.push(...frozen[next++]!.instructions);
+	out.push(...tail);
+	for (const { instructions } of frozen.slice(next)) out.push(...instructions);
 	return out;
 }

@@ -123,7 +123,6 @@ export function compileFilled(
 		given,
 		items: plan.fill.length > 0 ? plan.fill : inlineItems(profile, plan, timeline.endMs),
 		starts: plannedStarts(training.program, plan, timeline),
-		endMs: timeline.endMs,
 	});
 	verifyProgram(compiled.program, p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {});
 	return { profile, cluster, plan, timeline, compiled };

@@ -59,7 +59,7 @@ test.each([
 	const starts = (device: number) =>
 		training.program.devices[device]!.iteration.flatMap((i) => (i.op === 'run' && i.action ? [i] : [])).map((_, i) => 9 * i + device);
 	for (const items of fc.sample(fillItems(batch, devices, 50), { numRuns: 4, seed: 5 })) {
-		const filled = lowerFilled(training, { parts, given, items, starts, endMs: 50 });
+		const filled = lowerFilled(training, { parts, given, items, starts });
 		const engine = await createLocalEngine(filled, { update: adamwGraph(false) });
 		try {
 			write(engine);
