@@ -57,7 +57,7 @@ export function bestRows(topology: Topology, { microBatches, costs }: PlaceOptio
 export function aheadOf(stages: readonly StagePlace[], lead: number | readonly number[]): number[] {
 	const ahead = new Array<number>(stages.length).fill(1);
 	for (const [i, chain] of chainsOf(stages).entries()) {
-		const its = typeof lead === 'number' ? lead : lead[i]!;
+		const its = typeof lead === 'number' ? lead : lead[i % lead.length]!;
 		for (const [position, stage] of chain.entries()) ahead[stage] = 1 + Math.ceil(its * (chain.length - 1 - position));
 	}
 	return ahead;

@@ -1,5 +1,5 @@
 /**
- * @file Two backbones in opposite directions over the same ranks, in the manner of Chimera (Li and Hoefler, arXiv 2107.06925) and of DiffusionPipe's
+ * @file Two backbones (or more, by turns) in opposite directions over the same ranks, in the manner of Chimera (Li and Hoefler, arXiv 2107.06925) and of DiffusionPipe's
  * cascades (Tian et al., arXiv 2405.01248): one works while the other fills and drains.
  */
 import { aheadBytes, bestRows, type Try } from './best.ts';
@@ -9,7 +9,7 @@ import type { PlaceOptions, Schedule, Topology } from './types.ts';
 
 const name = 'bidirectional';
 
-/** Leads of the backbone that goes down and of the one that goes up; chosen by how often each was best over random costs and limits. */
+/** Leads of the backbones that go down and of those that go up; chosen by how often each was best over random costs and limits. */
 const tries: readonly Try[] = [
 	{ lead: 1, first: 'F', among: 'older' },
 	{ lead: 2, first: 'F', among: 'older' },
@@ -27,7 +27,7 @@ const tries: readonly Try[] = [
 export const bidirectional = {
 	topology(options: PlaceOptions): Topology {
 		checkPlaceOptions(name, options, { backbones: 2 });
-		return bothWays(options.ranks);
+		return bothWays(options.ranks, options.backbones ?? 2);
 	},
 	/** The best order for the costs that saves no more than 1F1B of each backbone would (R+1 micro-batches per rank), or twice that (deep). */
 	rows(topology: Topology, options: PlaceOptions): Schedule {

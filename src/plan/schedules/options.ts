@@ -26,14 +26,14 @@ export function checkCounts(name: string, counts: Readonly<Record<string, number
  */
 export function checkPlaceOptions(name: string, options: PlaceOptions, can: { readonly folded?: true; readonly backbones?: 2 } = {}): void {
 	const { ranks, microBatches, chunks = 2, placement = 'linear', backbones = can.backbones ?? 1 } = options;
-	checkCounts(name, { ranks, microBatches, chunks });
+	checkCounts(name, { ranks, microBatches, chunks, backbones });
 	if (placement !== 'linear' && !(placement === 'folded' && can.folded)) {
 		refuse(name, 'another placement', can.folded ? 'linear or folded' : 'linear', String(placement));
 	}
 	const wanted = can.backbones ?? 1;
-	if (backbones !== wanted) {
+	if (wanted === 1 ? backbones !== 1 : !(backbones >= wanted)) {
 		const hint = wanted === 2 ? '1f1b or zero-bubble for one backbone' : 'bidirectional for two backbones';
-		refuse(name, 'another number of backbones', String(wanted), String(backbones), hint);
+		refuse(name, 'another number of backbones', wanted === 1 ? '1' : `${wanted} or more`, String(backbones), hint);
 	}
 }
 

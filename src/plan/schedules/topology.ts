@@ -17,11 +17,14 @@ export function folded(ranks: number): Topology {
 	);
 }
 
-/** Two chains: stages 0 .. R-1 down the ranks, stages R .. 2R-1 up them (stage R+i on rank R-1-i). */
-export function bothWays(ranks: number): Topology {
-	const down = linear(ranks).stages;
-	const up = down.map(({ next }, i): StagePlace => ({ rank: ranks - 1 - i, ...(next === undefined ? {} : { next: ranks + next }) }));
-	return { ranks, stages: [...down, ...up] };
+/** Several chains of R stages: chain c is stages cR .. cR+R-1, down the ranks where c is even, up them where it is odd (stage cR+i on rank R-1-i). */
+export function bothWays(ranks: number, chains = 2): Topology {
+	const stages = Array.from({ length: chains }, (_, c) =>
+		linear(ranks).stages.map(
+			({ next }, i): StagePlace => ({ rank: c % 2 === 0 ? i : ranks - 1 - i, ...(next === undefined ? {} : { next: c * ranks + next }) }),
+		),
+	);
+	return { ranks, stages: stages.flat() };
 }
 
 function chain(ranks: number, rankOf: readonly number[]): Topology {

@@ -70,8 +70,8 @@ export interface PlaceOptions {
 	readonly chunks?: number;
 	/** `linear` unless given. */
 	readonly placement?: Placement;
-	/** 1 unless given; 2 for the bidirectional schedule, and for no other. */
-	readonly backbones?: 1 | 2;
+	/** 1 unless given; 2 or more for the bidirectional schedule, and for no other. */
+	readonly backbones?: number;
 	/** Whether a forward-only sweep of every micro-batch runs ahead: of all backbones, or one answer per backbone. */
 	readonly selfConditioning?: boolean | readonly boolean[];
 	/** Schedules that are made from costs take every action as 1 ms, hops as nothing and every stage as 1 byte when absent. */

@@ -68,8 +68,6 @@ export function checkJob({ profile, cluster, batch }: Job, options: SearchOption
 				);
 		});
 	});
-	if (profile.backbones.length > 2)
-		fail('at most two backbones share a pipeline', 'backbones', 'one or two', profile.backbones.length, 'plan the others apart');
 }
 
 /** The error when every shape was refused. */

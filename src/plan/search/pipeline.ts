@@ -91,18 +91,18 @@ export function placedSchedule(shape: Shape, backbones: number, sweep: boolean, 
 		warmup: shape.warmup,
 		placement: shape.placement,
 		chunks: shape.chunks,
-		backbones: backbones === 2 ? 2 : 1,
+		backbones,
 		selfConditioning: sweep,
 		...(costs ? { costs } : {}),
 	});
 }
 
-/** The rank of each stage: down for the first backbone, up for the second; folded in the middle; round and round when interleaved. */
+/** The rank of each stage: down for the first backbone, up for the second, and so on by turns; folded in the middle; round and round when interleaved. */
 function rankMap(shape: Shape, { bounds }: Assignment, layers: readonly StageLayers[]): readonly number[] {
 	const stages = stagesOf(shape);
 	return layers.map(({ backbone, from }) => {
 		const i = bounds[backbone]!.indexOf(from);
-		if (backbone === 1) return shape.ranks - 1 - (i % shape.ranks);
+		if (backbone % 2 === 1) return shape.ranks - 1 - (i % shape.ranks);
 		return shape.placement === 'folded' ? Math.min(i, stages - 1 - i) : i % shape.ranks;
 	});
 }

@@ -31,7 +31,7 @@ export function baseShapes(job: Job, options: SearchOptions): Shape[] {
 			const stages = ranks * chunks;
 			if (stages < (options.minStages ?? 1)) continue;
 			if (options.stages === undefined ? stages > fewest : stages !== options.stages) continue;
-			if (ranks === 1 && options.stages === undefined && (chunks > 1 || backbones > 1)) continue;
+			if (ranks === 1 && options.stages === undefined && chunks > 1) continue;
 			if (ranks < devices && devices > unequal && (options.stages === undefined || devices % ranks !== 0)) continue;
 			for (const microBatches of microBatchChoices(job.batch / pipelines, ranks, options.microBatches)) {
 				shapes.push({

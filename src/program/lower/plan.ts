@@ -75,7 +75,7 @@ function scheduleOf(plan: Plan, backbones: number, rows: readonly string[], self
 		microBatches,
 		placement,
 		...(schedule === 'interleaved-1f1b' ? { chunks: stages.length / (ranks * backbones) } : {}),
-		backbones: backbones === 2 ? 2 : 1,
+		backbones,
 		selfConditioning,
 	});
 	return { ...topology, rows: parseSchedule(rows.map((row) => `${row}\n`).join('')) };

@@ -16,7 +16,7 @@ const backbone = fc.array(trainedLayer, { minLength: 1, maxLength: 7 });
 const component = fc.array(frozenLayer, { minLength: 1, maxLength: 4 });
 
 const job = fc.record({
-	backbones: fc.array(backbone, { minLength: 1, maxLength: 2 }),
+	backbones: fc.array(backbone, { minLength: 1, maxLength: 3 }),
 	selfConditioning: fc.constantFrom(0, 0.5),
 	skips: fc.boolean(),
 	frozen: fc.array(component, { maxLength: 3 }),
@@ -106,5 +106,5 @@ test('stages join, devices are used once, memory suffices, frozen samples run on
 		}),
 		{ numRuns: 150 },
 	);
-	expect(planned).toBeGreaterThan(50);
+	expect(planned).toBeGreaterThan(30);
 }, 120_000);
