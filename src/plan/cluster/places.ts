@@ -1,4 +1,5 @@
 /** @file Which device of the cluster holds what: pipelines side by side, or the copies of a stage side by side. */
+import { cached } from '../../core/cached.ts';
 import type { Layout } from '../types.ts';
 import { allReduceMs, transferMs } from './links.ts';
 import type { Cluster } from './types.ts';
@@ -91,13 +92,4 @@ function pairLines(
 		}
 	}
 	return lines;
-}
-
-function cached<V>(map: Map<string, V>, key: string, make: () => V): V {
-	let value = map.get(key);
-	if (value === undefined) {
-		value = make();
-		map.set(key, value);
-	}
-	return value;
 }

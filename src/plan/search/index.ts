@@ -1,4 +1,5 @@
 /** @file The planner: looks through the shapes of a job, divides, simulates and fills the promising ones, and returns the best as a plan. */
+import { cached } from '../../core/cached.ts';
 import type { Cluster } from '../cluster/types.ts';
 import type { Profile } from '../profile/types.ts';
 import { baselinesOf } from './baselines/index.ts';
@@ -46,6 +47,8 @@ export function searchFilled(job: Job, options: SearchOptions): readonly Filled[
 	const fill = options.fill ?? true;
 	const frozenWeights = frozenBytes(job.profile.frozen);
 	const found = new Map<string, Candidate>();
+	const bounds = new Map<string, number>();
+	const boundOf = (shape: Shape) => cached(bounds, keyOf(shape), () => leastMs(job, shape));
 	let bestMs = Number.POSITIVE_INFINITY;
 	const look = (shape: Shape, nodeLimit: number, slack: number, start?: Assignment): NoDivision | undefined => {
 		const key = keyOf(shape);
@@ -53,7 +56,7 @@ export function searchFilled(job: Job, options: SearchOptions): readonly Filled[
 		if (known && (known.proven || nodeLimit === nodes.first)) return undefined;
 		// What is compared is the whole iteration: the pipeline may take what the best one takes with its frozen work.
 		const worthMs = bestMs * slack;
-		if (leastMs(job, shape) > worthMs) return 'slow';
+		if (boundOf(shape) > worthMs) return 'slow';
 		// Filled layers live where they run: on average a device's share; elsewhere every device holds them all.
 		const reservedBytes = fill ? frozenWeights / shape.devices : frozenWeights;
 		const limits = { reservedBytes, nodeLimit, ...(Number.isFinite(worthMs) && !known ? { worthMs } : {}) };
@@ -67,7 +70,7 @@ export function searchFilled(job: Job, options: SearchOptions): readonly Filled[
 	};
 	const ranked = () => [...found.values()].sort((a, b) => a.estimateMs - b.estimateMs || a.pipelineMs - b.pipelineMs);
 
-	const base = baseShapes(job, options).sort((a, b) => leastMs(job, a) - leastMs(job, b));
+	const base = baseShapes(job, options).sort((a, b) => boundOf(a) - boundOf(b));
 	// Running forwards twice pays only where memory forbids to run them once.
 	const lookTwice = (shape: Shape, slack: number, start?: Assignment) => {
 		if (look(shape, nodes.first, slack, start) === 'memory' && options.recompute === undefined)

@@ -1,4 +1,5 @@
 /** @file A training job as the search sees it: profile, cluster and batch, with sums and places kept from one candidate to the next. */
+import { cached } from '../../core/cached.ts';
 import { type Places, placesOf } from '../cluster/places.ts';
 import type { Cluster } from '../cluster/types.ts';
 import { type BackboneCosts, backboneCosts } from '../partition/costs.ts';
@@ -27,13 +28,4 @@ export function createJob(profile: Profile, cluster: Cluster, batch: number): Jo
 		places: (layout, pipelines, devices) =>
 			cached(places, `${layout} ${pipelines} ${devices}`, () => placesOf(cluster, layout, pipelines, devices)),
 	};
-}
-
-function cached<V>(map: Map<string, V>, key: string, make: () => V): V {
-	let value = map.get(key);
-	if (value === undefined) {
-		value = make();
-		map.set(key, value);
-	}
-	return value;
 }

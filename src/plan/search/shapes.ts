@@ -1,4 +1,5 @@
 /** @file Which shapes are worth a look for a job: every division of the devices into pipelines, ranks and micro-batches within documented limits. */
+import { deviceCountOf } from '../cluster/links.ts';
 import type { WarmUp } from '../schedules/types.ts';
 import type { Job } from './job.ts';
 import type { Shape } from './shape.ts';
@@ -15,7 +16,7 @@ const mostMicroBatches = 64;
 
 /** Base shapes: 1F1B, linear, pipelines side by side, nothing recomputed, or what the options fix. Variants of good ones come from `variantsOf`. */
 export function baseShapes(job: Job, options: SearchOptions): Shape[] {
-	const total = job.cluster.hosts * job.cluster.devicesPerHost;
+	const total = deviceCountOf(job.cluster);
 	const backbones = job.profile.backbones.length;
 	const fewest = Math.min(...job.profile.backbones.map((b) => b.layers.length));
 	const schedule = options.schedule ?? (backbones > 1 ? 'bidirectional' : '1f1b');

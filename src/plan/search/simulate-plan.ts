@@ -1,5 +1,7 @@
 /** @file A plan walked again: with the profile and cluster it was made for, or with others, to see what a slower link or a faster layer would change. */
+
 import { DiffusionPipeError } from '../../core/errors.ts';
+import { deviceCountOf } from '../cluster/links.ts';
 import type { Cluster } from '../cluster/types.ts';
 import { simulatePipeline } from '../pipeline/simulate.ts';
 import type { Profile } from '../profile/types.ts';
@@ -71,7 +73,7 @@ function checked(plan: Plan, profile: Profile, cluster: Cluster): { shape: Shape
 	const fail = (what: string, place: string, expected: string, found: string): never => {
 		throw new DiffusionPipeError('input', what, { place: `plan of ${plan.profile}, ${place}`, expected, found });
 	};
-	const devices = cluster.hosts * cluster.devicesPerHost;
+	const devices = deviceCountOf(cluster);
 	if (devices !== plan.devices) fail('another cluster', 'devices', String(plan.devices), `a cluster of ${devices}`);
 	const bounds = profile.backbones.map(({ name, layers }) => {
 		const stages = plan.stages.filter((stage) => stage.backbone === name);

@@ -1,4 +1,5 @@
 /** @file The graphs of a job's stages, each built once per number of samples, and the variants of them that devices run. */
+import { cached } from '../../core/cached.ts';
 import { simplify } from '../../graph/passes/index.ts';
 import type { SplitBackward } from '../../graph/split-backward.ts';
 import type { Graph } from '../../graph/types.ts';
@@ -80,9 +81,4 @@ export function createBuilds(job: Job): Builds {
 		},
 	};
 	return builds;
-}
-
-function cached<K, V>(map: Map<K, V>, key: K, make: () => V): V {
-	if (!map.has(key)) map.set(key, make());
-	return map.get(key)!;
 }

@@ -4,11 +4,12 @@ import { measureProfile } from '../../engine/local/profile.ts';
 import { type Chain, traceChain } from '../../nn/chain.ts';
 import type { Cluster } from '../../plan/cluster/types.ts';
 import { draftPlan } from '../../plan/draft.ts';
+import { componentOrder } from '../../plan/fill/order.ts';
 import type { FillItem } from '../../plan/fill/types.ts';
 import { partitionChain } from '../../plan/partition/chain.ts';
 import type { PipelineTimeline } from '../../plan/pipeline/types.ts';
 import { timeAt } from '../../plan/profile/times.ts';
-import type { FrozenComponent, Profile } from '../../plan/profile/types.ts';
+import type { Profile } from '../../plan/profile/types.ts';
 import { placeStages } from '../../plan/schedules/index.ts';
 import { searchPlan } from '../../plan/search/index.ts';
 import { simulatePlan } from '../../plan/search/simulate-plan.ts';
@@ -42,26 +43,15 @@ export function inlineItems(
 	return bounds.slice(1).flatMap((to, device) => {
 		const from = bounds[device]!;
 		let at = endMs;
-		return inOrder(frozen).flatMap(({ name, layers }) =>
-			layers.map(({ forwardMs }, layer): FillItem => {
+		return componentOrder(frozen).flatMap((c) => {
+			const { name, layers } = frozen[c]!;
+			return layers.map(({ forwardMs }, layer): FillItem => {
 				const startMs = at;
 				at += timeAt(batchSizes, forwardMs, to - from);
 				return { device, startMs, endMs: at, component: name, layer, samples: [from, to] };
-			}),
-		);
+			});
+		});
 	});
-}
-
-/** Components after those they depend on. */
-function inOrder(components: readonly FrozenComponent[]): FrozenComponent[] {
-	const done = new Set<string>();
-	const out: FrozenComponent[] = [];
-	while (out.length < components.length) {
-		const next = components.find(({ name, after }) => !done.has(name) && after.every((other) => done.has(other)))!;
-		done.add(next.name);
-		out.push(next);
-	}
-	return out;
 }
 
 /** Batch sizes that a profile of the run is measured at: the micro-batch, and portions of a device's share of the batch for the frozen parts. */

@@ -1,4 +1,5 @@
 /** @file The other ways of training the same job on the same devices, each at its best. A new baseline is one entry here. */
+import { deviceCountOf } from '../../cluster/links.ts';
 import type { Baseline } from '../../types.ts';
 import type { Filled } from '../candidate.ts';
 import { frozenMs } from '../frozen.ts';
@@ -39,7 +40,7 @@ function cachedEncoders(job: Job, search: Search): Baseline {
 		pipeline(bare, 'pipeline', search(bare, { fill: false, ...(job.profile.backbones.length > 1 ? {} : { schedule: '1f1b' }) })),
 	].sort((a, b) => a.iterationMs - b.iterationMs);
 	const best = choices[0]!;
-	const devices = job.cluster.hosts * job.cluster.devicesPerHost;
+	const devices = deviceCountOf(job.cluster);
 	const perThousand = frozenMs(job.profile, job.batch / devices) / job.batch;
 	return {
 		...best,
