@@ -1,6 +1,7 @@
 /** @file Programs as text for people, snapshots and error messages: one line per instruction, long lists of slots summarised. Not read back. */
 import { describe, type TypeShape } from '../core/tensor.ts';
 import { formatAction } from '../plan/schedules/text.ts';
+import { kindsOf } from './swept.ts';
 import type { DeviceProgram, GraphSignature, Instruction, Program, Resident, SlotId } from './types.ts';
 
 /** The role of a slot that is resident on the instruction's device, undefined for any other slot. */
@@ -68,14 +69,16 @@ function deviceLines(device: DeviceProgram): string[] {
 		const counts = roles.map((role) => countOf(device.residents.filter((resident) => resident.role === role).length, role));
 		lines.push(`  resident ${counts.filter((text) => !text.startsWith('0 ')).join(', ')}`);
 	}
-	for (const section of ['prologue', 'iteration', 'epilogue'] as const) {
-		const instructions = device[section];
-		if (instructions.length === 0) continue;
-		lines.push(`  ${section}`);
-		const width = String(instructions.length - 1).length;
-		instructions.forEach((instruction, i) => {
-			lines.push(`    ${String(i).padStart(width)} ${formatInstruction(instruction, roleOf)}`);
-		});
+	for (const [kind, sections] of kindsOf(device).entries()) {
+		for (const section of ['prologue', 'iteration', 'epilogue'] as const) {
+			const instructions = sections[section];
+			if (instructions.length === 0) continue;
+			lines.push(`  ${section}${kind > 0 ? ' with a sweep ahead' : ''}`);
+			const width = String(instructions.length - 1).length;
+			instructions.forEach((instruction, i) => {
+				lines.push(`    ${String(i).padStart(width)} ${formatInstruction(instruction, roleOf)}`);
+			});
+		}
 	}
 	return lines;
 }

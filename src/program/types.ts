@@ -73,14 +73,22 @@ export interface Bank {
 	readonly trained?: number;
 }
 
-export interface DeviceProgram {
-	readonly device: DeviceId;
-	readonly banks: readonly Bank[];
-	readonly residents: readonly Resident[];
-	/** Runs once before the first iteration, once per iteration, once at the end. */
+/** What a device does once before the first iteration, once per iteration, once at the end. */
+export interface Sections {
 	readonly prologue: readonly Instruction[];
 	readonly iteration: readonly Instruction[];
 	readonly epilogue: readonly Instruction[];
+}
+
+export interface DeviceProgram extends Sections {
+	readonly device: DeviceId;
+	readonly banks: readonly Bank[];
+	readonly residents: readonly Resident[];
+	/**
+	 * The same with the sweep ahead of self-conditioning, where the job has one: either prologue, then iterations of both kinds in any order, then either
+	 * epilogue, the same on all devices.
+	 */
+	readonly swept?: Sections;
 }
 
 /** Types of a graph's inputs and outputs, and the bytes it needs beside them while it runs. */

@@ -6,6 +6,7 @@
  */
 import type { TypeShape } from '../core/tensor.ts';
 import { executionOrder, type Position, type Section, type Step } from './order.ts';
+import { mixed, plainProgram, sweptProgram } from './swept.ts';
 import type { DeviceId, Program } from './types.ts';
 import { checkChannels } from './verify/channels.ts';
 import { checkCollectives } from './verify/collectives.ts';
@@ -52,9 +53,27 @@ export interface VerifiedProgram {
 
 /**
  * Returns what is proven, or throws a program error that names device, section, index and text of the instruction that breaks a rule. A prologue may
- * leave slots and messages to the first iteration; each iteration must then leave the same to the next, and the epilogue nothing.
+ * leave slots and messages to the first iteration; each iteration must then leave the same to the next, and the epilogue nothing. Where there are
+ * iterations with a sweep ahead, both kinds are proven to follow each other; types, trace and the place of the peak are those of iterations without.
  */
 export function verifyProgram(program: Program, options: VerifyOptions = {}): VerifiedProgram {
+	if (!sweptProgram(program)) return verifyKind(program, options);
+	const plain = verifyKind(plainProgram(program), options);
+	const begun = program.devices.some(({ prologue, swept }) => prologue.length + swept!.prologue.length > 0);
+	// What an iteration leaves to the next is what its prologue left to it: that both kinds can follow either prologue proves every order of both.
+	const others = [mixed(program, 'swept', 'swept'), ...(begun ? [mixed(program, 'plain', 'swept'), mixed(program, 'swept', 'plain')] : [])];
+	const swept = others.map((each) => verifyKind(each, options));
+	const devices = plain.devices.map(
+		(device, k): VerifiedDevice => ({
+			...device,
+			peakBytes: Math.max(device.peakBytes, ...swept.map((each) => each.devices[k]!.peakBytes)),
+		}),
+	);
+	return { ...plain, program, devices };
+}
+
+/** Verifies a program with iterations of one kind. */
+function verifyKind(program: Program, options: VerifyOptions): VerifiedProgram {
 	const { memoryBytes = Number.POSITIVE_INFINITY, ignore = [] } = options;
 	const names = !ignore.includes('names');
 	checkDeclarations(program);

@@ -97,7 +97,7 @@ export async function planTraining(
 		hyperSize: adamwHyperSize,
 	});
 	const limit = p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {};
-	for (const program of [compiled.program, compiled.selfConditioned]) if (program) verifyProgram(program, limit);
+	verifyProgram(compiled.program, limit);
 	const ms = planned ? layerMs(planned.profile) : new Array<number>(layers).fill(0);
 	const stages = stageRanges(layers, cuts).map(([from, to]) => ({
 		layers: chain.layers.slice(from, to).map((l) => l.name),

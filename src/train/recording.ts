@@ -6,6 +6,7 @@ import { writeJson } from '../io/json-file.ts';
 import { toChromeTrace } from '../program/chrome-trace.ts';
 import type { Compiled } from '../program/lower.ts';
 import { type DeviceMemory, recordDocument } from '../program/step-record.ts';
+import { plainProgram, sweptProgram } from '../program/swept.ts';
 import type { Timeline } from '../program/timeline.ts';
 import type { GraphId, Instruction } from '../program/types.ts';
 import { verifyProgram } from '../program/verify.ts';
@@ -22,35 +23,37 @@ export interface TracedStep {
 	/** What the devices ran. */
 	readonly compiled: Compiled;
 	readonly section: 'iteration' | 'epilogue';
+	/** With a sweep ahead. */
+	readonly swept: boolean;
 }
 
 /**
  * Writes what traced steps leave: a Chrome trace, and the record of those that ran `planned`, the program that the run's plan is about (not that of another
- * size of images, or of a step with a sweep ahead). The first step of a program waits until the workspaces of its graphs are measured.
+ * size of images), of steps with a sweep ahead one of their own. The first step of a program waits until the workspaces of its graphs are measured.
  */
 export function stepRecorder(
 	folder: RunFolder,
 	threads: number,
 	say: (event: TrainEvent) => void,
 ): (traced: TracedStep, planned: Compiled) => Promise<void> {
-	const known = new WeakMap<Compiled, { readonly workspaces: ReadonlyMap<GraphId, number> | undefined }>();
-	const workspacesOf = async (compiled: Compiled) => {
-		const measured = known.get(compiled);
+	const known = new WeakMap<Compiled['graphs'], { readonly workspaces: ReadonlyMap<GraphId, number> | undefined }>();
+	const workspacesOf = async (graphs: Compiled['graphs']) => {
+		const measured = known.get(graphs);
 		if (measured) return measured.workspaces;
-		const workspaces = await measureWorkspaces(compiled.graphs, threads).catch((error: unknown) => {
+		const workspaces = await measureWorkspaces(graphs, threads).catch((error: unknown) => {
 			// Training does not depend on it.
 			say({ kind: 'note', text: `memory is not measured: ${error instanceof Error ? error.message : String(error)}` });
 			return undefined;
 		});
-		known.set(compiled, { workspaces });
+		known.set(graphs, { workspaces });
 		return workspaces;
 	};
-	return async ({ step, stepMs, timeline, held, compiled, section }, planned) => {
+	return async ({ step, stepMs, timeline, held, compiled, section, swept }, planned) => {
 		await writeJson(join(folder.traces, `step-${step}.json`), toChromeTrace([{ name: `step ${step}`, timeline }]));
 		// The last step of a filled run has no frozen work: the plan is not about it either.
 		if (section === 'epilogue' || compiled !== planned) return;
-		const workspaces = await workspacesOf(compiled);
-		const { program } = compiled;
+		const workspaces = await workspacesOf(compiled.graphs);
+		const program = (swept ? sweptProgram : plainProgram)(compiled.program) ?? compiled.program;
 		const verified = verifyProgram(program);
 		const memory = program.devices.map((device, k): DeviceMemory => {
 			const { fixedBytes } = held[k]!;
@@ -58,7 +61,7 @@ export function stepRecorder(
 			const predictedBytes = verified.devices[k]!.peakBytes;
 			return { device: device.device, fixedBytes, predictedBytes, ...(measuredBytes === undefined ? {} : { measuredBytes }) };
 		});
-		await writeJson(folder.timeline, recordDocument({ version: 1, step, stepMs, ...timeline, memory }));
+		await writeJson(swept ? folder.sweptTimeline : folder.timeline, recordDocument({ version: 1, step, stepMs, ...timeline, memory }));
 	};
 }
 

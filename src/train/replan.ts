@@ -82,7 +82,7 @@ export function replanningSession(first: TrainingSession, planned: Planned, setu
 			steps++;
 			const { traced } = result;
 			// Steps of another program, and the first of a run, which touches memory for the first time, say nothing about the plan.
-			if (wanted && traced?.section === 'iteration' && traced.compiled === current.plan.compiled && steps > firstStep + 1)
+			if (wanted && traced?.section === 'iteration' && traced.compiled === current.plan.compiled && !traced.swept && steps > firstStep + 1)
 				timelines.push(traced.timeline);
 			return result;
 		},

@@ -17,6 +17,8 @@ export interface RunFolder {
 	readonly traces: string;
 	/** The last traced step. */
 	readonly timeline: string;
+	/** The last traced step with a sweep ahead. */
+	readonly sweptTimeline: string;
 	/** What the run was planned from, and the plan; of runs that measured their layers. */
 	readonly profile: string;
 	readonly cluster: string;
@@ -35,6 +37,7 @@ export function runFolder(root: string): RunFolder {
 		programs: join(root, 'programs.txt'),
 		traces: join(root, 'traces'),
 		timeline: join(root, 'timeline.json'),
+		sweptTimeline: join(root, 'timeline-swept.json'),
 		profile: join(root, 'profile.json'),
 		cluster: join(root, 'cluster.json'),
 		plan: join(root, 'plan.json'),
@@ -43,7 +46,7 @@ export function runFolder(root: string): RunFolder {
 
 const ours = [
 	...['metrics.jsonl', 'samples', 'checkpoints', 'pipeline', 'config.json', 'programs.txt', 'traces'],
-	...['timeline.json', 'profile.json', 'cluster.json', 'plan.json'],
+	...['timeline.json', 'timeline-swept.json', 'profile.json', 'cluster.json', 'plan.json'],
 ];
 
 /**

@@ -1,7 +1,6 @@
 /** @file A compiled training chain with its optimiser on devices: what every trainer steps. */
 import type { Tensor } from '../core/tensor.ts';
-import { createLocalEngine, type LocalEngine } from '../engine/local/engine.ts';
-import { createSweptEngine, type SweptEngine } from '../engine/local/swept.ts';
+import { createLocalEngine } from '../engine/local/engine.ts';
 import type { Chain } from '../nn/chain.ts';
 import type { Profile } from '../plan/profile/types.ts';
 import { adamwGraph, adamwHyper } from '../program/adamw.ts';
@@ -36,7 +35,7 @@ export interface SteppedResult {
 	readonly loss: number;
 	readonly gradNorm: number;
 	/** When traced: what the devices did, what they held, and in which section of the program. */
-	readonly traced: Pick<TracedStep, 'timeline' | 'held' | 'section' | 'compiled'> | undefined;
+	readonly traced: Pick<TracedStep, 'timeline' | 'held' | 'section' | 'swept' | 'compiled'> | undefined;
 }
 
 export interface TrainingSession {
@@ -92,11 +91,7 @@ export async function openSession(
 		threads: config.parallel.threads_per_device,
 		...(store ? { banks: store(compiled.program) } : {}),
 	};
-	const engine: LocalEngine | SweptEngine = await (selfConditioning
-		? createSweptEngine(compiled, start)
-		: createLocalEngine(compiled, start));
-	const run = engine.run as SweptEngine['run'];
-	const compiledSweep = compiled.selfConditioned ? { ...compiled, program: compiled.selfConditioned } : compiled;
+	const engine = await createLocalEngine(compiled, start);
 	const parameters = placedParameters({ ...compiled, bank: engine.bank }, compiled.banks);
 	if (seed !== undefined) {
 		for (const p of parameters) {
@@ -109,13 +104,13 @@ export async function openSession(
 		plan,
 		parameters,
 		async step(feeds, hyper, trace = false, _ahead = {}, swept = false) {
-			const { fetched, timeline, held } = await run(
-				swept ? 'selfConditioned' : 'iteration',
+			const { fetched, timeline, held } = await engine.run(
+				'iteration',
 				{ ...feeds, hyper: { dtype: 'float32', shape: [hyper.length], data: hyper } },
-				{ trace },
+				{ trace, swept },
 			);
 			const numbers = (name: string) => fetched.get(name)!.data as Float32Array;
-			const traced = timeline && held && { timeline, held, compiled: swept ? compiledSweep : compiled, section: 'iteration' as const };
+			const traced = timeline && held && { timeline, held, compiled, section: 'iteration' as const, swept };
 			return { loss: numbers('loss').reduce((a, b) => a + b, 0), gradNorm: Math.sqrt(numbers('normSquared')[0]!), traced };
 		},
 		close: () => engine.close(),

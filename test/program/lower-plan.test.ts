@@ -8,6 +8,8 @@ import { adamwHyperSize } from '../../src/program/adamw.ts';
 import { lowerFilled } from '../../src/program/fill/lower.ts';
 import { plannedStarts } from '../../src/program/fill/starts.ts';
 import { lowerPlan, type PlannedBackbone } from '../../src/program/lower.ts';
+import { plainProgram, sweptProgram } from '../../src/program/swept.ts';
+import { formatProgram } from '../../src/program/text.ts';
 import { verifyProgram } from '../../src/program/verify.ts';
 import { selfChain, skipChain } from '../engine/chains.ts';
 import { frozenParts } from '../engine/filled.ts';
@@ -143,19 +145,19 @@ describe('lowerPlan', () => {
 		const draft = draftPlan(profile, cluster(3), batch, [cutsOf(selfChain, 3)], { microBatches: 4 });
 		const { plan } = simulatePlan(draft, profile, cluster(3));
 		const backbone: PlannedBackbone = { chain: selfChain, selfConditioning: { input: 'self_cond', output: 'x0' } };
-		const { program, selfConditioned } = lowerPlan(plan, [backbone], optimiser);
-		verifyProgram(program);
-		verifyProgram(selfConditioned!);
-		expect(selfConditioned!.devices.map(({ banks, residents }) => ({ banks, residents }))).toEqual(
-			program.devices.map(({ banks, residents }) => ({ banks, residents })),
+		const { program: both } = lowerPlan(plan, [backbone], optimiser);
+		verifyProgram(both);
+		const [program, swept] = [plainProgram(both), sweptProgram(both)!];
+		expect(formatProgram(both).match(/ {2}iteration.*/g)).toEqual(
+			Array.from({ length: 3 }, () => ['  iteration', '  iteration with a sweep ahead']).flat(),
 		);
 		// What is fed back is not fed by the host to the stage that is trained.
 		const fed = (all: typeof program) => all.devices[0]!.iteration.filter((i) => i.op === 'feed' && i.source === 'self_cond').length;
-		expect([fed(program), fed(selfConditioned!)]).toEqual([4, 4]);
+		expect([fed(program), fed(swept)]).toEqual([4, 4]);
 		const back = (all: typeof program) =>
 			all.devices[2]!.iteration.flatMap((i) => (i.op === 'send' && i.peer === 0 ? [i.slot.replace(/#.*/, '')] : []));
 		expect(new Set(back(program))).toEqual(new Set(['grad:skip@0']));
-		expect(new Set(back(selfConditioned!))).toEqual(new Set(['grad:skip@0', 'sweep:x0@6']));
+		expect(new Set(back(swept))).toEqual(new Set(['grad:skip@0', 'sweep:x0@6']));
 	});
 
 	it('refuses a plan of other chains', () => {

@@ -1,6 +1,7 @@
 /** @file One device: executes its program's instructions on native tensors. Blocks its thread; nothing else runs there. */
 import { DiffusionPipeError, unreachable } from '../../core/errors.ts';
 import { byteSize, bytesPerElement, sizeOf, type TypeShape } from '../../core/tensor.ts';
+import { allInstructions, kindsOf } from '../../program/swept.ts';
 import type { BankId, Instruction, SlotId } from '../../program/types.ts';
 import { type Adder, allGather, allReduce, createAdder } from './collective.ts';
 import {
@@ -56,9 +57,8 @@ export function createDevice(setup: DeviceSetup): Device {
 			throw explained(cause, place(`graph ${id}`));
 		}
 	};
-	const needed = new Set(
-		[device.prologue, device.iteration, device.epilogue].flat().flatMap((i) => (i.op === 'run' ? [i.graph as string] : [])),
-	);
+	const all = allInstructions(device);
+	const needed = new Set(all.flatMap((i) => (i.op === 'run' ? [i.graph as string] : [])));
 	for (const id of needed) sessions.set(id, open(id, setup.graphs.get(id) ?? missing(place(`graph ${id}`))));
 
 	const indices = new Map<SlotId, number>();
@@ -70,7 +70,6 @@ export function createDevice(setup: DeviceSetup): Device {
 		}
 		return i;
 	};
-	const all = [device.prologue, device.iteration, device.epilogue].flat();
 	for (const r of device.residents) index(r.slot);
 	for (const instruction of all) for (const slot of slotsOf(instruction)) index(slot);
 	const values = new BigUint64Array(indices.size);
@@ -245,14 +244,14 @@ export function createDevice(setup: DeviceSetup): Device {
 		}
 		return more;
 	};
-	const sections = {
-		prologue: device.prologue.map(compile),
-		iteration: device.iteration.map(compile),
-		epilogue: device.epilogue.map(compile),
-	};
+	const [plain, withSweep] = kindsOf(device).map(({ prologue, iteration, epilogue }) => ({
+		prologue: prologue.map(compile),
+		iteration: iteration.map(compile),
+		epilogue: epilogue.map(compile),
+	}));
 	return {
-		run({ section, feeds, trace }) {
-			const steps = sections[section];
+		run({ section, swept, feeds, trace }) {
+			const steps = (swept ? withSweep! : plain!)[section];
 			const io: IterationIo = { feeds, fetched: [] };
 			const spans = new Float64Array(trace ? steps.length * 2 : 0);
 			const held = new Float64Array(trace ? steps.length : 0);

@@ -7,6 +7,7 @@ import { workerEntry } from '../../core/worker-entry.ts';
 import { writeOnnx } from '../../graph/onnx/index.ts';
 import { type Graph, valueNamed } from '../../graph/types.ts';
 import type { Compiled } from '../../program/lower.ts';
+import { allInstructions, kindsOf, sweptProgram } from '../../program/swept.ts';
 import type { Timeline } from '../../program/timeline.ts';
 import type { BankId, DeviceId, Program } from '../../program/types.ts';
 import { verifyProgram } from '../../program/verify.ts';
@@ -54,11 +55,14 @@ export type Feed = Tensor | SharedTensor;
 
 export interface LocalEngine {
 	readonly program: Program;
-	/** Runs a section on every device. One run at a time. Rejects with one engine error; the engine is closed then. */
+	/**
+	 * Runs a section on every device; `swept`: that of iterations with a sweep ahead. One run at a time. Rejects with one engine error; the engine is closed
+	 * then.
+	 */
 	run(
 		section: 'prologue' | 'iteration' | 'epilogue',
 		feeds: Readonly<Record<string, Feed>>,
-		options?: { readonly trace?: boolean },
+		options?: { readonly trace?: boolean; readonly swept?: boolean },
 	): Promise<IterationResult>;
 	/** Live view of a bank's buffer on a device: `moment` picks an optimiser moment. Touch it only between runs. */
 	bank(device: DeviceId, bank: BankId, role: 'parameter' | 'gradient' | { readonly moment: number }): Float32Array;
@@ -144,9 +148,7 @@ export async function createLocalEngine(
 		entry?.reject(failure ?? closedError());
 	};
 	const workers = program.devices.map((device, k) => {
-		const own = new Set(
-			[device.prologue, device.iteration, device.epilogue].flat().flatMap((i) => (i.op === 'run' ? [i.graph as string] : [])),
-		);
+		const own = new Set(allInstructions(device).flatMap((i) => (i.op === 'run' ? [i.graph as string] : [])));
 		const setup: DeviceSetup = {
 			environment: shared,
 			device,
@@ -240,6 +242,7 @@ export async function createLocalEngine(
 	let busy = false;
 	const staging = new Map<string, SharedArrayBuffer>();
 	const transient = transientSources(program);
+	const sweptOnly = sweptProgram(program);
 	/** Host memory is copied to a buffer kept per source, where the run before has surely let go of it; to a new one otherwise. */
 	const toShared = (t: Feed, source: string): SharedTensor => {
 		if ('buffer' in t) return t;
@@ -255,23 +258,25 @@ export async function createLocalEngine(
 	};
 	return {
 		program,
-		async run(section, feeds, { trace = false } = {}) {
+		async run(section, feeds, { trace = false, swept = false } = {}) {
 			if (failure) throw failure;
 			if (closed) throw closedError();
 			if (busy) throw new DiffusionPipeError('engine', 'a run is under way', { place: program.name });
+			const ran = swept ? sweptOnly : program;
+			if (!ran) throw new DiffusionPipeError('engine', 'has no iteration with a sweep ahead', { place: program.name });
 			busy = true;
 			try {
-				checkFeeds(program, section, feeds);
+				checkFeeds(ran, section, feeds);
 				const sent = Object.fromEntries(Object.entries(feeds).map(([name, t]) => [name, toShared(t, name)]));
 				const answers = program.devices.map((_, k) => ask<'done'>(k));
-				const message: ToDevice = { kind: 'run', section, feeds: sent, trace };
+				const message: ToDevice = { kind: 'run', section, swept, feeds: sent, trace };
 				for (const w of workers) w.postMessage(message);
 				const done = await all<'done'>(answers);
 				return {
 					fetched: joinFetched(done.flatMap((d) => d.fetched)),
 					timeline: trace
 						? timelineOf(
-								program,
+								ran,
 								section,
 								done.map(({ spans }) => spans),
 							)
@@ -319,15 +324,16 @@ function transientBytes(program: Program): number {
 function channelCapacities(program: Program): [string, number][] {
 	const counts = new Map<string, number>();
 	for (const d of program.devices) {
-		for (const i of [...d.prologue, ...d.iteration, ...d.epilogue])
-			if (i.op === 'send') counts.set(i.channel, (counts.get(i.channel) ?? 0) + 1);
+		for (const i of allInstructions(d)) if (i.op === 'send') counts.set(i.channel, (counts.get(i.channel) ?? 0) + 1);
 	}
 	return [...counts].map(([id, n]) => [id, 2 * n]);
 }
 
 /** Sources whose every fed slot is dropped in the section that feeds it: their memory is free again when the section ends. */
 function transientSources(program: Program): Set<string> {
-	const sections = program.devices.flatMap((d) => [d.prologue, d.iteration, d.epilogue]);
+	const sections = program.devices.flatMap((d) =>
+		kindsOf(d).flatMap(({ prologue, iteration, epilogue }) => [prologue, iteration, epilogue]),
+	);
 	const kept = sections.flatMap((section) => {
 		const dropped = new Set(section.flatMap((i) => (i.op === 'drop' ? i.slots : [])));
 		return section.flatMap((i) => (i.op === 'feed' && !dropped.has(i.slot) ? [i.source] : []));

@@ -43,6 +43,8 @@ export type ToDevice =
 	| {
 			readonly kind: 'run';
 			readonly section: 'prologue' | 'iteration' | 'epilogue';
+			/** The section of iterations with a sweep ahead. */
+			readonly swept: boolean;
 			readonly feeds: Readonly<Record<string, SharedTensor>>;
 			readonly trace: boolean;
 	  }

@@ -6,8 +6,6 @@ import type { GraphId, Program } from '../types.ts';
 /** A program with its graphs and the places of its parameters. */
 export interface Compiled {
 	readonly program: Program;
-	/** Another program on the same devices and banks: iterations with the sweep ahead of self-conditioning, where the job has one. */
-	readonly selfConditioned?: Program;
 	readonly graphs: ReadonlyMap<GraphId, Graph>;
 	/** One per stage that is trained, backbone by backbone. */
 	readonly banks: readonly BankLayout[];

@@ -38,10 +38,21 @@ export function lowerPipelines(backbones: readonly TrainedBackbone[], layout: Pi
 	});
 	checkUntied(trained, parameters);
 	const banks = parameters.map((all, number) => layoutBank(`stage${number}`, all));
-	const compile = (each: RoutedRows, what: string) => programOf(job, builds, each, banks, what);
-	const program = compile(routed, 'training');
-	const swept = layout.sweptSchedule && compile(routedOf(job, layout.sweptSchedule), 'training with a sweep ahead');
-	return { program, ...(swept ? { selfConditioned: swept } : {}), graphs: builds.graphs, banks, stages: trained };
+	const program = programOf(job, builds, routed, banks);
+	const swept = layout.sweptSchedule && programOf(job, builds, routedOf(job, layout.sweptSchedule), banks);
+	return { program: swept ? together(program, swept) : program, graphs: builds.graphs, banks, stages: trained };
+}
+
+/** Both kinds of iteration as one program: banks, groups and sources are the same. */
+function together(plain: Program, swept: Program): Program {
+	return {
+		...plain,
+		graphs: { ...plain.graphs, ...swept.graphs },
+		devices: plain.devices.map((device, k) => {
+			const { prologue, iteration, epilogue } = swept.devices[k]!;
+			return { ...device, swept: { prologue, iteration, epilogue } };
+		}),
+	};
 }
 
 interface RoutedRows extends Routed {
@@ -53,7 +64,7 @@ function routedOf(job: Job, schedule: PlacedSchedule): RoutedRows {
 	return { stages, routes: routesOf(job, stages), rows: schedule.rows };
 }
 
-function programOf(job: Job, builds: Builds, routed: RoutedRows, banks: Compiled['banks'], what: string): Program {
+function programOf(job: Job, builds: Builds, routed: RoutedRows, banks: Compiled['banks']): Program {
 	const { pipelines, microBatches, microBatchSize, moments, hyperSize } = job.layout;
 	const groups = groupsOf(job);
 	const places = Array.from({ length: pipelines }, (_, pipeline) =>
@@ -98,7 +109,7 @@ function programOf(job: Job, builds: Builds, routed: RoutedRows, banks: Compiled
 	});
 	return {
 		version: 1,
-		name: `${job.backbones.map(({ trace }) => trace.chain.name).join(' and ')} ${what}, ${pipelines} x ${job.deviceCount / pipelines} devices`,
+		name: `${job.backbones.map(({ trace }) => trace.chain.name).join(' and ')} training, ${pipelines} x ${job.deviceCount / pipelines} devices`,
 		devices,
 		graphs: Object.fromEntries([...builds.graphs].flatMap(([id, graph]) => (used.has(id) ? [[id, signatureOf(graph)]] : []))),
 		groups,

@@ -67,7 +67,7 @@ export async function openFilledSession(
 				{ trace },
 			);
 			const numbers = (name: string) => fetched.get(name)!.data as Float32Array;
-			const traced = timeline && held && { timeline, held, compiled, section };
+			const traced = timeline && held && { timeline, held, compiled, section, swept: false };
 			return { loss: numbers('loss').reduce((a, b) => a + b, 0), gradNorm: Math.sqrt(numbers('normSquared')[0]!), traced };
 		},
 		close: () => engine.close(),

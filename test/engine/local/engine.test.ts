@@ -1,7 +1,6 @@
 /** @file The local engine runs what every engine runs, and tells what it did when. */
 import { describe, expect, it } from 'vitest';
 import { createLocalEngine } from '../../../src/engine/local/engine.ts';
-import { createSweptEngine, type SweptEngine } from '../../../src/engine/local/swept.ts';
 import { formatAction } from '../../../src/plan/schedules/text.ts';
 import { bankId, type DeviceProgram, deviceId, groupId, type Instruction, type Program, slotId } from '../../../src/program/types.ts';
 import { verifyProgram } from '../../../src/program/verify.ts';
@@ -13,21 +12,14 @@ import { compile, engineSuite, layout, type MakeEngine, writeWeights } from '../
 
 /** A local engine behind the suite's interface. */
 const makeLocalEngine: MakeEngine = async (compiled, update) => {
-	const options = update ? { update } : {};
-	const engine = compiled.selfConditioned ? await createSweptEngine(compiled, options) : await plainEngine(compiled, options);
+	const engine = await createLocalEngine(compiled, update ? { update } : {});
 	return {
-		run: async (section, feeds) => (await engine.run(section, feeds)).fetched,
+		run: async (section, feeds, swept = false) => (await engine.run(section, feeds, { swept })).fetched,
 		read: async (device, bank, role) => engine.bank(device, bank, role).slice(),
 		write: async (device, bank, role, values) => engine.bank(device, bank, role).set(values),
 		close: () => engine.close(),
 	};
 };
-
-/** An engine that is never asked for a sweep. */
-async function plainEngine(...args: Parameters<typeof createLocalEngine>): Promise<SweptEngine> {
-	const engine = await createLocalEngine(...args);
-	return { ...engine, run: (section, feeds) => engine.run(section as 'iteration', feeds) };
-}
 
 engineSuite('local engine', makeLocalEngine);
 
