@@ -73,15 +73,22 @@ export function batchMaker(dataSet: DataSet, options: BatchOptions, resources: B
 		const length = dataSet.channels * height * width;
 		const images = new Float32Array(batchSize * length);
 		const mirrored = examples.map((_, i) => flip && flips.uniform(step, i) < 0.5);
-		for (const [i, { image }] of examples.entries()) {
+		const pictureLength = 3 * height * width;
+		const conditioning = dataSet.conditioned ? new Float32Array(batchSize * pictureLength) : undefined;
+		for (const [i, { image, conditioning: picture }] of examples.entries()) {
 			images.set(image, i * length);
-			if (mirrored[i]) mirror(images.subarray(i * length, (i + 1) * length), width);
+			if (picture) conditioning?.set(picture, i * pictureLength);
+		}
+		for (const i of mirrored.flatMap((yes, i) => (yes ? [i] : []))) {
+			mirror(images.subarray(i * length, (i + 1) * length), width);
+			if (conditioning) mirror(conditioning.subarray(i * pictureLength, (i + 1) * pictureLength), width);
 		}
 		return {
 			step,
 			height,
 			width,
 			images,
+			...(conditioning ? { conditioning } : {}),
 			labels: Int32Array.from(examples, (example) => example.label),
 			captions: examples.map((example) => example.caption),
 			names: examples.map((example) => example.name),

@@ -26,8 +26,8 @@ try {
 	const dataSet = holdout ? partOf(whole, holdout) : whole;
 	const onBroken = (name: string, reason: string): void => post({ type: 'broken', name, reason });
 	serve(batchMaker(dataSet, batches, { cacheBytes, decoders, onBroken, signal: closing.signal }));
-	const { name, size, channels, height, width, classes, buckets, licence } = dataSet;
-	post({ type: 'ready', info: { name, size, channels, height, width, classes, buckets, licence } });
+	const { name, size, channels, height, width, classes, buckets, conditioned, licence } = dataSet;
+	post({ type: 'ready', info: { name, size, channels, height, width, classes, buckets, conditioned, licence } });
 } catch (error) {
 	post({ type: 'refused', error: packError(error, 'data worker') });
 	port.close();
@@ -47,7 +47,8 @@ function serve(makeBatch: (step: number) => Promise<Batch>): void {
 			if (closing.signal.aborted) return;
 			try {
 				const batch = await makeBatch(step);
-				post({ type: 'batch', id, batch }, [batch.images.buffer, batch.labels.buffer]);
+				const { images, labels, conditioning } = batch;
+				post({ type: 'batch', id, batch }, [images.buffer, labels.buffer, ...(conditioning ? [conditioning.buffer] : [])]);
 			} catch (error) {
 				post({ type: 'failed', id, error: packError(error, 'data worker') });
 			}

@@ -7,6 +7,7 @@ import * as v from 'valibot';
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { fileError } from '../../io/file-error.ts';
 import { decodeImage } from './decode-image.ts';
+import { edgeMap } from './edges.ts';
 import { type Emoji, type EmojiSelection, type EmojiStyle, listEmoji } from './emoji-list.ts';
 import { parseOptions, pixels, split } from './options.ts';
 import type { DataSet } from './types.ts';
@@ -29,6 +30,8 @@ export const emojiOptions = v.strictObject({
 	flags: v.optional(v.boolean(), false),
 	/** Take skin tone variants too: they double the number without adding motifs. */
 	skins: v.optional(v.boolean(), false),
+	/** `edges`: every picture comes with the map of its edges (see `edgeMap`), for ControlNets. */
+	conditioning_image: v.optional(v.picklist(['edges'])),
 });
 
 /** Options of the `emoji` data set, as a user gives them. */
@@ -52,7 +55,7 @@ const licences: Record<EmojiStyle, string> = {
  * @throws DiffusionPipeError when a package is not installed or a category does not exist
  */
 export async function openEmoji(options: EmojiOptions): Promise<DataSet> {
-	const { size, split, ...rest } = parseOptions(emojiOptions, options, 'data');
+	const { size, split, conditioning_image, ...rest } = parseOptions(emojiOptions, options, 'data');
 	const { emoji, classes } = await listEmoji(selection(rest));
 	const chosen = partOf(emoji, split);
 	return {
@@ -62,6 +65,7 @@ export async function openEmoji(options: EmojiOptions): Promise<DataSet> {
 		height: size,
 		width: size,
 		classes,
+		conditioned: conditioning_image !== undefined,
 		licence: stylesOf(rest.style)
 			.map((style) => licences[style])
 			.join('\n'),
@@ -77,7 +81,8 @@ export async function openEmoji(options: EmojiOptions): Promise<DataSet> {
 			}
 			try {
 				const image = await decodeImage(await readFile(one.path), { channels: 3, height: size, width: size });
-				return { name: one.name, image, label: classes.indexOf(one.category), caption: captionOf(one) };
+				const example = { name: one.name, image, label: classes.indexOf(one.category), caption: captionOf(one) };
+				return conditioning_image === undefined ? example : { ...example, conditioning: edgeMap(image, 3, size, size) };
 			} catch (error) {
 				throw fileError(one.path, 'decode', error);
 			}
@@ -131,7 +136,7 @@ function stylesOf(style: EmojiStyle | 'both'): EmojiStyle[] {
 	return style === 'both' ? ['twitter', 'fluent'] : [style];
 }
 
-function selection(options: Omit<v.InferOutput<typeof emojiOptions>, 'split' | 'size' | 'type'>): EmojiSelection {
+function selection(options: Pick<v.InferOutput<typeof emojiOptions>, 'style' | 'categories' | 'flags' | 'skins'>): EmojiSelection {
 	const { style, categories, flags, skins } = options;
 	return { styles: stylesOf(style), categories, flags, skins };
 }

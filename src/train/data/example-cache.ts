@@ -30,6 +30,13 @@ export function exampleCache(dataSet: DataSet, limitBytes: number, onBroken: OnB
 					found: `${example.image.length}`,
 				});
 			}
+			if (dataSet.conditioned && example.conditioning?.length !== 3 * height * width) {
+				throw new DiffusionPipeError('input', 'the conditioning picture has the wrong size', {
+					place: example.name,
+					expected: `${3 * height * width} values`,
+					found: `${example.conditioning?.length ?? 0}`,
+				});
+			}
 		} catch (error) {
 			if (error instanceof DiffusionPipeError && error.kind !== 'input') throw error;
 			broken.add(index);
@@ -37,8 +44,9 @@ export function exampleCache(dataSet: DataSet, limitBytes: number, onBroken: OnB
 			onBroken(place, error instanceof Error ? error.message : String(error));
 			return undefined;
 		}
-		if (bytes + example.image.byteLength <= limitBytes) {
-			bytes += example.image.byteLength;
+		const own = example.image.byteLength + (example.conditioning?.byteLength ?? 0);
+		if (bytes + own <= limitBytes) {
+			bytes += own;
 			kept.set(index, example);
 		}
 		return example;

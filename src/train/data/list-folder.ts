@@ -4,13 +4,17 @@ import { join } from 'node:path';
 import { fileError } from '../../io/file-error.ts';
 import { imageEndings } from './decode-image.ts';
 
+/** Names of lists of images. */
+const metadataNames = ['metadata.jsonl', 'metadata.csv'] as const;
+export type MetadataName = (typeof metadataNames)[number];
+
 /** What lies below a folder; paths are relative to it, with `/`, sorted by code unit. */
 export interface FolderListing {
 	readonly images: readonly string[];
 	/** The `.txt` files. */
 	readonly captions: ReadonlySet<string>;
-	/** Whether `metadata.jsonl` lies directly in the folder. */
-	readonly metadata: boolean;
+	/** The list of images that lies directly in the folder; of two, the first. */
+	readonly metadata: MetadataName | undefined;
 	/** All other files. */
 	readonly others: readonly string[];
 }
@@ -48,7 +52,7 @@ export async function listFolder(folder: string): Promise<FolderListing> {
 	return {
 		images: files.filter(isImage),
 		captions: new Set(files.filter((name) => name.endsWith('.txt'))),
-		metadata: files.includes('metadata.jsonl'),
+		metadata: metadataNames.find((name) => files.includes(name)),
 		others: files.filter((name) => !isImage(name)),
 	};
 }

@@ -10,6 +10,8 @@ export interface Example {
 	readonly label: number;
 	/** Its description, or '' when it has none. */
 	readonly caption: string;
+	/** In a data set of conditioned pictures, what it is conditioned on: [3, height, width], values in [0, 1]. */
+	readonly conditioning?: Float32Array;
 }
 
 /** Rows and columns of an image. */
@@ -36,6 +38,8 @@ export interface DataSetInfo {
 	readonly classes: readonly string[] | undefined;
 	/** Where examples have several sizes: all of them, each with one example at least. `height` and `width` are then those asked for first. */
 	readonly buckets?: readonly Bucket[] | undefined;
+	/** Whether every example has a conditioning picture. */
+	readonly conditioned?: boolean | undefined;
 	/** The licence and whom to name when the data or what was trained on it is shown. */
 	readonly licence: string;
 }
@@ -62,6 +66,8 @@ export interface Batch {
 	readonly captions: readonly string[];
 	/** The examples' names, for messages and reports. */
 	readonly names: readonly string[];
+	/** [batch, 3, height, width], values in [0, 1], of a data set of conditioned pictures; mirrored with the images, in a buffer of its own. */
+	readonly conditioning?: Float32Array<ArrayBuffer> | undefined;
 	/** Which of the images are mirrored left to right. */
 	readonly mirrored: readonly boolean[];
 }
