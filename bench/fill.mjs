@@ -138,12 +138,12 @@ async function openPeers(name, { model }, microBatches, plan, log) {
 	const { openTorchFill } = await import('./lib/fill-peer.mjs');
 	const cut = plan.stages[1].layers[0];
 	const common = { workload: name, model, batch, microBatches, cut };
+	const peers = [];
 	try {
-		return [
-			['ddp', await openTorchFill({ ...common, mode: 'ddp' })],
-			['pipelining', await openTorchFill({ ...common, mode: 'pipelining' })],
-		];
+		for (const mode of ['ddp', 'pipelining']) peers.push([mode, await openTorchFill({ ...common, mode })]);
+		return peers;
 	} catch (error) {
+		for (const [, peer] of peers) await peer.close();
 		log(`no PyTorch peer: ${error.message}`);
 		return [];
 	}

@@ -26,9 +26,9 @@ export interface CascadeSide {
 export interface CascadeDrawing {
 	/** One image each. Ignored by models without labels but for their number. */
 	readonly labels: readonly number[];
-	/** Denoising steps of each model. Default 50. */
+	/** Denoising steps of each model. Default 50; drawn from a folder, what its run drew with. */
 	readonly steps?: number;
-	/** Classifier-free guidance of models of labels; the one that enlarges is told the small image in either pass. Default 1: none. */
+	/** Classifier-free guidance of models of labels; the one that enlarges is told the small image in either pass. Default 1: none; drawn from a folder, what its run drew with. */
 	readonly guidanceScale?: number;
 	/** Image i's noise is a function of (seed, i) alone. Default 0. */
 	readonly seed?: number;
@@ -118,7 +118,7 @@ export async function sampleCascade(folder: string, drawing: CascadeDrawing): Pr
 		);
 		const { devices = 1 } = drawing;
 		const threads = drawing.threads ?? Math.max(1, Math.floor(availableParallelism() / devices));
-		return await drawCascade(base!, superResolution!, { ...drawing, threads });
+		return await drawCascade(base!, superResolution!, { ...own.sampling, ...drawing, threads });
 	} finally {
 		for (const { part } of opened) await part.weights.close();
 	}

@@ -7,6 +7,7 @@ import { fileError } from '../io/file-error.ts';
 import { type HubEvent, resolveModel } from '../io/hub.ts';
 import { readPipelineIndex } from '../io/model-folder.ts';
 import type { TensorReader } from '../io/safetensors.ts';
+import { readSampleConfig } from '../io/sample-config.ts';
 import { createDenoiser, type Denoiser } from '../models/index.ts';
 import { listCheckpoints } from '../train/checkpoint.ts';
 import { runFolder } from '../train/run-folder.ts';
@@ -71,7 +72,8 @@ export async function readPipelineFolder(folder: string, options: FetchOptions =
 	const text = await readFile(schedulerFile, 'utf8').catch((error: unknown) => {
 		throw fileError(schedulerFile, 'read', error);
 	});
-	return { folder: resolved, index, scheduler: parseSchedulerConfig(text, schedulerFile), schedulerFile };
+	const sampling = await readSampleConfig(resolved);
+	return { folder: resolved, index, scheduler: parseSchedulerConfig(text, schedulerFile), schedulerFile, sampling };
 }
 
 /** Opens the denoiser of the pipeline that `folder` means. A checkpoint's averaged weights are taken when it has them. */

@@ -4,6 +4,7 @@ import { mkdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { writeWhole } from '../io/atomic.ts';
 import type { HubEvent } from '../io/hub.ts';
+import type { SampleConfig } from '../io/sample-config.ts';
 import { createPipeline } from './create.ts';
 import { labelsOf } from './labels.ts';
 import { pictureOf } from './pictures.ts';
@@ -58,6 +59,7 @@ export async function sampleToFile(options: SampleOptions): Promise<{ output: st
 	try {
 		const { asked, across } = whatToDraw(pipeline, options);
 		say({ kind: 'note', text: `sampling from ${pipeline.folder} (${pipeline.className})` });
+		tellSampling(pipeline.sampling, options, say);
 		const began = performance.now();
 		const { images, shape } = await pipeline.generate({ ...rest, ...asked, onEvent: say });
 		const picture = pictureOf(images, shape, columns ?? across);
@@ -87,6 +89,15 @@ function whatToDraw(
 	if (prompts !== undefined) return { asked: { prompts }, across: 1 };
 	const own = labelsOf(labels, classes, labelCount);
 	return { asked: { labels: rounds(own, 4) }, across: own.length };
+}
+
+/** Says which of the run's own settings are taken. */
+function tellSampling({ steps, guidanceScale }: SampleConfig, given: SampleOptions, say: (event: SampleEvent) => void): void {
+	const own = [
+		steps !== undefined && given.steps === undefined ? `${steps} steps` : '',
+		guidanceScale !== undefined && given.guidanceScale === undefined ? `guidance scale ${guidanceScale}` : '',
+	].filter((text) => text !== '');
+	if (own.length > 0) say({ kind: 'note', text: `${own.join(', ')}: as its run drew` });
 }
 
 function tellFetch(event: HubEvent, say: (event: SampleEvent) => void): void {

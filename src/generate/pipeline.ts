@@ -1,10 +1,11 @@
 /** @file What a pipeline is, whatever its class: options in, images out. */
 import type { SchedulerConfig } from '../diffusion/samplers/index.ts';
 import type { PipelineIndex } from '../io/model-folder.ts';
+import type { SampleConfig } from '../io/sample-config.ts';
 import type { LoraOptions } from './lora.ts';
 import type { ModelPart, RunOptions } from './parts.ts';
 
-/** What to draw and how. Left out, an option has the value that the pipeline's class is published with. */
+/** What to draw and how. Left out, an option has the value that the run which made the pipeline drew with, or else that its class is published with. */
 export interface GenerateOptions {
 	/**
 	 * For models of texts: one image each. Each starts from noise that is a function of the seed and of how often its prompt stands before it in the
@@ -62,6 +63,8 @@ export interface Pipeline {
 	readonly classes: readonly string[] | undefined;
 	/** Labels are below this number; undefined for models without labels. */
 	readonly labelCount: number | undefined;
+	/** Of the run that made it. */
+	readonly sampling: SampleConfig;
 	/** Throws usage, config and input errors before any work. */
 	generate(options: GenerateOptions): Promise<Generated>;
 	/** Closes the files. */
@@ -75,6 +78,8 @@ export interface PipelineFolder {
 	readonly scheduler: SchedulerConfig;
 	/** For errors. */
 	readonly schedulerFile: string;
+	/** What is drawn with where nobody says otherwise, before what the class is published with. */
+	readonly sampling: SampleConfig;
 }
 
 /** How a pipeline is opened. */

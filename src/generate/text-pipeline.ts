@@ -59,6 +59,7 @@ async function open(
 		takes: 'prompts',
 		classes: undefined,
 		labelCount: undefined,
+		sampling: place.sampling,
 		generate: (given) => generate(parts, given),
 		close,
 	};

@@ -51,7 +51,8 @@ export interface TextPlan {
 export async function planTexts(parts: TextParts, given: GenerateOptions): Promise<TextPlan> {
 	const { family, place, config, codec, encoders, main } = parts;
 	checkGiven(given, 'prompts', place.folder);
-	const { defaults, classifierFree } = family;
+	const { classifierFree } = family;
+	const defaults = { ...family.defaults, ...place.sampling };
 	const guidanceScale = given.guidanceScale ?? defaults.guidanceScale;
 	const guided = classifierFree && guidanceScale > 1;
 	if (given.negativePrompt !== undefined && !guided) {

@@ -129,6 +129,7 @@ export async function trainCascade(config: CascadeConfig, options: CascadeOption
 					scheduler,
 					classes: loader.info.classes,
 					frozen: { vae: undefined, text: undefined },
+					sample: { steps: base.sample.steps, guidanceScale: base.sample.guidance_scale },
 					parameters: session.parameters[name],
 					moments,
 					average: average ? 2 : undefined,

@@ -11,9 +11,11 @@ import { readJsonObject, writeJson } from '../io/json-file.ts';
 import { type LoraSettings, loraFileName, writeLora } from '../io/lora-file.ts';
 import { readModelFolder, writeModelFolder, writePipelineIndex } from '../io/model-folder.ts';
 import { type NamedTensor, openSafetensors, type TensorReader, writeSafetensors } from '../io/safetensors.ts';
-import { copyPart } from './frozen.ts';
+import { type SampleConfig, writeSampleConfig } from '../io/sample-config.ts';
+import { copyPart, type FrozenText } from './frozen.ts';
 import type { FrozenParts } from './frozen-parts.ts';
 import type { BankRole, PlacedParameter } from './parameters.ts';
+import { savedIndex } from './pipeline-index.ts';
 
 /** What a run needs beside tensors to go on exactly. Random numbers are functions of seed and step, so the step is their state too. */
 export interface TrainingState {
@@ -34,6 +36,8 @@ export interface CheckpointContent {
 	readonly scheduler: Readonly<Record<string, unknown>>;
 	/** Copied into the folder, so that it is complete. */
 	readonly frozen: FrozenParts;
+	/** What the run draws its samples with. */
+	readonly sample: SampleConfig;
 	/** Names of the classes by label. */
 	readonly classes: readonly string[] | undefined;
 	readonly parameters: readonly PlacedParameter[];
@@ -98,22 +102,30 @@ export async function writePipelineFolder(dir: string, content: CheckpointConten
 		await writeLoraOf(dir, content, role);
 	} else await writeModelFolder(join(dir, part), model.config, tensors(content.parameters, role));
 	await writeJson(join(dir, 'scheduler', 'scheduler_config.json'), scheduler);
-	if (frozen.vae) await copyPart(frozen.vae.folder, join(dir, 'vae'));
-	if (frozen.text) {
-		await copyPart(frozen.text.folder, join(dir, 'text_encoder'));
-		await copyPart(frozen.text.tokenizerFolder, join(dir, 'tokenizer'));
-	}
-	await writePipelineIndex(dir, {
-		className: frozen.text ? 'StableDiffusionPipeline' : part === 'unet' ? 'DDPMPipeline' : 'DiTPipeline',
-		diffusersVersion: undefined,
-		parts: {
-			[part]: ['diffusers', model.className],
-			scheduler: ['diffusers', String(scheduler._class_name)],
-			vae: frozen.vae ? ['diffusers', 'AutoencoderKL'] : null,
-			...(frozen.text ? { text_encoder: ['transformers', frozen.text.className], tokenizer: ['transformers', 'CLIPTokenizer'] } : {}),
-		},
-		options: classes && !frozen.text ? { id2label: Object.fromEntries(classes.map((name, i) => [String(i), name])) } : {},
+	const { text } = frozen;
+	const saved = savedIndex({
+		part,
+		model,
+		scheduler: String(scheduler._class_name),
+		vae: frozen.vae !== undefined,
+		text: text && { encoder: text.className, tokenizer: await tokenizerClass(text) },
+		classes,
 	});
+	if (saved.vae) await copyPart(frozen.vae!.folder, join(dir, saved.vae));
+	if (saved.text) {
+		await copyPart(text!.folder, join(dir, saved.text.encoder));
+		await copyPart(text!.tokenizerFolder, join(dir, saved.text.tokenizer));
+	}
+	await writePipelineIndex(dir, saved.index);
+	await writeSampleConfig(dir, content.sample);
+}
+
+/** Class of a text encoder's tokenizer in transformers: as its folder says, or the one that goes with the encoder. */
+async function tokenizerClass({ className, tokenizerFolder }: FrozenText): Promise<string> {
+	const config = await readJsonObject(join(tokenizerFolder, 'tokenizer_config.json')).catch((): Record<string, unknown> => ({}));
+	const { tokenizer_class: named } = config;
+	if (typeof named === 'string') return named;
+	return className.startsWith('T5') ? 'T5TokenizerFast' : 'CLIPTokenizer';
 }
 
 /** Folder of a checkpoint with the moving average of its LoRA. */

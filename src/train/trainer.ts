@@ -240,6 +240,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 				scheduler,
 				classes: loader.info.classes,
 				frozen,
+				sample: { steps: config.sample.steps, guidanceScale: config.sample.guidance_scale },
 				parameters,
 				moments,
 				average,

@@ -13,7 +13,11 @@ import type { Generated, GenerateOptions, OpenOptions, Pipeline, PipelineFolder 
 import { pipelineSampler } from '../schedule.ts';
 import { type ImageCodec, pixelCodec, vaeCodec } from '../vae.ts';
 
-/** DiTPipeline, DDPMPipeline, DDIMPipeline. Guidance is on at every scale but 1, below 1 away from the label. */
+/** LDMPipeline calls its autoencoder otherwise. */
+const autoencoders = ['vae', 'vqvae'];
+const published = { steps: 50, guidanceScale: 2.5 };
+
+/** DiTPipeline, DDPMPipeline, DDIMPipeline, LDMPipeline. Guidance is on at every scale but 1, below 1 away from the label. */
 export async function classConditional(place: PipelineFolder, options: OpenOptions): Promise<Pipeline> {
 	const { folder, index } = place;
 	if (options.controlNet) {
@@ -27,7 +31,8 @@ export async function classConditional(place: PipelineFolder, options: OpenOptio
 	};
 	try {
 		const main = await withLora(own, folder, options);
-		vae = index.parts.vae ? await openPart(folder, index, 'vae') : undefined;
+		const autoencoder = autoencoders.find((name) => index.parts[name]);
+		vae = autoencoder === undefined ? undefined : await openPart(folder, index, autoencoder);
 		const codec = vae ? vaeCodec(vae) : pixelCodec;
 		const { labels, conditioning } = createDenoiser(main.className, main.config, main.place);
 		const [untold] = Object.keys(conditioning);
@@ -41,7 +46,7 @@ export async function classConditional(place: PipelineFolder, options: OpenOptio
 		const classes = classNames(index.options.id2label);
 		const labelCount = labels && Math.min(classes?.length ?? labels.none, labels.none);
 		const generate = (given: GenerateOptions) => draw(place, options, main, codec, labelCount, given);
-		return { folder, className: index.className, takes: 'labels', classes, labelCount, generate, close };
+		return { folder, className: index.className, takes: 'labels', classes, labelCount, sampling: place.sampling, generate, close };
 	} catch (error) {
 		await close();
 		throw error;
@@ -49,7 +54,7 @@ export async function classConditional(place: PipelineFolder, options: OpenOptio
 }
 
 async function draw(
-	{ folder, scheduler, schedulerFile }: PipelineFolder,
+	{ folder, scheduler, schedulerFile, sampling }: PipelineFolder,
 	run: OpenOptions,
 	main: ModelPart,
 	codec: ImageCodec,
@@ -57,7 +62,8 @@ async function draw(
 	given: GenerateOptions,
 ): Promise<Generated> {
 	checkGiven(given, 'labels', folder);
-	const { labels = [0], steps = 50, guidanceScale = 2.5, seed = 0, signal, onEvent } = given;
+	const own = { ...published, ...sampling };
+	const { labels = [0], steps = own.steps, guidanceScale = own.guidanceScale, seed = 0, signal, onEvent } = given;
 	const wrong = labels.find((label) => !Number.isSafeInteger(label) || label < 0 || label >= (labelCount ?? Number.POSITIVE_INFINITY));
 	if (wrong !== undefined || labels.length === 0) {
 		throw new DiffusionPipeError('usage', wrong === undefined ? 'there are no labels' : 'no such class', {

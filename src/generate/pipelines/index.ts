@@ -1,6 +1,7 @@
 /** @file The pipelines by the class names of `model_index.json`. Adding one is one file and one line here. */
 import { join } from 'node:path';
 import { DiffusionPipeError } from '../../core/errors.ts';
+import { textStatesKey, trainedTextStates } from '../../train/pipeline-index.ts';
 import type { PipelineClass, PipelineFolder } from '../pipeline.ts';
 import { classConditional } from './class-conditional.ts';
 import { flux } from './flux.ts';
@@ -13,6 +14,7 @@ export const pipelineClasses: Readonly<Record<string, PipelineClass>> = {
 	DiTPipeline: classConditional,
 	DDPMPipeline: classConditional,
 	DDIMPipeline: classConditional,
+	LDMPipeline: classConditional,
 	StableDiffusionPipeline: stableDiffusion,
 	StableDiffusionControlNetPipeline: stableDiffusion,
 	StableDiffusionXLPipeline: stableDiffusionXL,
@@ -25,6 +27,8 @@ export const pipelineClasses: Readonly<Record<string, PipelineClass>> = {
 
 /** The class of a pipeline folder. Throws an input error naming the classes we have. */
 export function pipelineClass({ folder, index }: PipelineFolder): PipelineClass {
+	// What is trained here from captions is told otherwise than the published models of its class.
+	if (index.options[textStatesKey] === trainedTextStates) return stableDiffusion;
 	const found = Object.hasOwn(pipelineClasses, index.className) ? pipelineClasses[index.className] : undefined;
 	if (found) return found;
 	throw new DiffusionPipeError('input', `pipelines of class ${index.className} are not supported`, {
