@@ -192,7 +192,7 @@ function createEmitter(parts: readonly FrozenPart[], frames: readonly Frame[], d
 			list.filter((p) => !over.includes(p)),
 		);
 	};
-	/** Sends what other devices will need of a fresh piece, each the rows it needs. */
+	/** Sends what other devices will need of a fresh piece, each the rows it needs; the last gets the piece itself where it needs all and nobody here does. */
 	const sendOn = (value: ValueKey, device: number, piece: Piece, out: Instruction[]) => {
 		const wanted = new Map<number, [number, number]>();
 		for (const need of needsByValue.get(`${value.part.name}/${value.id}`) ?? []) {
@@ -202,15 +202,26 @@ function createEmitter(parts: readonly FrozenPart[], frames: readonly Frame[], d
 			wanted.set(need.device, known ? [Math.min(known[0], from), Math.max(known[1], to)] : [from, to]);
 		}
 		const { dtype, shape } = typeOf(value);
-		for (const [target, [from, to]] of [...wanted].sort(([a], [b]) => a - b)) {
-			const { id, graph } = rowsGraph(dtype, shape, [{ rows: piece.to - piece.from, from: from - piece.from, to: to - piece.from }]);
-			graphs.set(id, graph);
+		const neededHere = (needsByValue.get(`${value.part.name}/${value.id}`) ?? []).some(
+			(n) => !n.done && n.device === device && n.from < piece.to && n.to > piece.from,
+		);
+		const targets = [...wanted].sort(([a], [b]) => a - b);
+		for (const [i, [target, [from, to]]] of targets.entries()) {
 			const slot = slotId(`moved:${value.part.name}/${value.id}[${from}:${to}]`);
 			const channel = `frozen:${device}>${target}`;
-			out.push(
-				{ op: 'run', graph: id, inputs: [piece.slot], outputs: [slot], label: `rows of ${value.part.name}` },
-				{ op: 'send', peer: deviceId(target), channel: channelId(channel), slot },
-			);
+			const send = { op: 'send', peer: deviceId(target), channel: channelId(channel) } as const;
+			if (i === targets.length - 1 && !neededHere && from === piece.from && to === piece.to) {
+				out.push({ ...send, slot: piece.slot });
+				const key = keyOf(device, value);
+				held.set(
+					key,
+					pieces(key).filter((p) => p !== piece),
+				);
+			} else {
+				const { id, graph } = rowsGraph(dtype, shape, [{ rows: piece.to - piece.from, from: from - piece.from, to: to - piece.from }]);
+				graphs.set(id, graph);
+				out.push({ op: 'run', graph: id, inputs: [piece.slot], outputs: [slot], label: `rows of ${value.part.name}` }, { ...send, slot });
+			}
 			const queue = inFlight.get(channel) ?? [];
 			inFlight.set(channel, queue);
 			queue.push({ key: keyOf(target, value), piece: { from, to, slot } });
