@@ -99,11 +99,7 @@ export function createDevice(setup: DeviceSetup): Device {
 		const text = instructionText(instruction);
 		return { text, slots: slotsOf(instruction).map(index), run: compileBody(instruction) };
 	};
-	/** A received value brings its type with it. */
-	const typeAt = (i: number): TypeShape => {
-		types[i] ??= typeOf(values[i]!);
-		return types[i];
-	};
+	const typeAt = (i: number): TypeShape => types[i]!;
 	const set = (i: number, value: Pointer, type: TypeShape) => {
 		values[i] = value;
 		types[i] = type;
@@ -115,15 +111,15 @@ export function createDevice(setup: DeviceSetup): Device {
 			case 'feed': {
 				const i = index(instruction.slot);
 				const { source, from, to } = instruction;
+				// The engine checks that a source always has the type that the program declares.
+				let known: { readonly type: TypeShape; readonly start: bigint } | undefined;
 				return ({ feeds }) => {
 					const tensor = feeds[source] ?? missing(`source ${source}`);
-					const whole = to === 0;
-					const shape = whole ? tensor.shape : [to - from, ...tensor.shape.slice(1)];
-					const row = whole ? 0 : sizeOf(tensor.shape.slice(1)) * bytesPerElement(tensor.dtype);
-					const type = { dtype: tensor.dtype, shape };
+					known ??= rowsOf(tensor, from, to);
+					const { type, start } = known;
 					const memory = new Uint8Array(tensor.buffer);
 					fed.set(i, memory);
-					set(i, tensorOver(environment, addressOf(memory) + BigInt(from * row), type), type);
+					set(i, tensorOver(environment, addressOf(memory) + start, type), type);
 				};
 			}
 			case 'run': {
@@ -152,9 +148,12 @@ export function createDevice(setup: DeviceSetup): Device {
 			case 'recv': {
 				const i = index(instruction.slot);
 				const channel = setup.channels.get(instruction.channel) ?? missing(place(`channel ${instruction.channel}`));
+				// A program is static: what this instruction receives has the same type every time.
+				let type: TypeShape | undefined;
 				return () => {
-					values[i] = pop(control, channel);
-					types[i] = undefined;
+					const value = pop(control, channel);
+					type ??= typeOf(value);
+					set(i, value, type);
 				};
 			}
 			case 'allReduce': {
@@ -234,11 +233,20 @@ export function createDevice(setup: DeviceSetup): Device {
 	};
 	/** Bytes of each slot as last looked at. */
 	const seen = new Float64Array(indices.size);
+	const sizes = new WeakMap<TypeShape, number>();
+	const bytesOf = (type: TypeShape): number => {
+		let bytes = sizes.get(type);
+		if (bytes === undefined) {
+			bytes = byteSize(type);
+			sizes.set(type, bytes);
+		}
+		return bytes;
+	};
 	/** How many bytes more `slots` hold than when they were last looked at. Residents are the banks'. */
 	const change = (slots: Iterable<number>): number => {
 		let more = 0;
 		for (const i of slots) {
-			const bytes = resident[i] || values[i] === 0n ? 0 : byteSize(typeAt(i));
+			const bytes = resident[i] || values[i] === 0n ? 0 : bytesOf(typeAt(i));
 			more += bytes - seen[i]!;
 			seen[i] = bytes;
 		}
@@ -312,6 +320,13 @@ export function explained(cause: unknown, place: string): DiffusionPipeError {
 		});
 	}
 	return new DiffusionPipeError('engine', `${layer}${op}: ${status.replace(sourceLocation, '').trim()}`, { place, cause });
+}
+
+/** The type of rows [from, to) of a source (all of it when `to` is 0), and at which byte they start. */
+function rowsOf({ dtype, shape }: TypeShape, from: number, to: number): { readonly type: TypeShape; readonly start: bigint } {
+	if (to === 0) return { type: { dtype, shape }, start: 0n };
+	const rest = shape.slice(1);
+	return { type: { dtype, shape: [to - from, ...rest] }, start: BigInt(from * sizeOf(rest) * bytesPerElement(dtype)) };
 }
 
 function missing(what: string): never {
