@@ -1,5 +1,7 @@
-/** @file A model that runs once, run a section of its layers at a time, so that a section's weights are all that is in memory. */
+/** @file Models run a section of their layers at a time, so that a section's weights are all that is in memory: those that run once, and those too large for it. */
+import { totalmem } from 'node:os';
 import { sizeOf, type Tensor } from '../core/tensor.ts';
+import type { Forward } from '../engine/local/forward.ts';
 import { type Chain, type ChainTrace, liveAt, traceChain } from '../nn/chain.ts';
 import { type RunOptions, type WeightSource, withForward } from './parts.ts';
 
@@ -32,6 +34,47 @@ export async function runOnce(
 		for (const name of chain.outputs) if (outputs[name]) results[name] = outputs[name];
 	}
 	return results;
+}
+
+/** How a denoiser is run. */
+export interface DenoiserRunOptions extends RunOptions {
+	readonly rows: number;
+	/** See `withForward`. */
+	readonly elementsPerRow: number;
+	/** Bytes that weights may take. Default: four fifths of the machine's memory. */
+	readonly memoryBytes?: number;
+	/** Told the bytes of weights that do not fit. */
+	readonly onSections?: (bytes: number) => void;
+}
+
+/**
+ * Runs `use` with the denoiser `chain`, whose weights (which `checkWeights` has seen) stay in memory on every device while it lasts. Where they do not fit,
+ * each run reads them again, section by section: slow, but of any size.
+ */
+export async function withDenoiser<T>(
+	chain: Chain,
+	source: WeightSource,
+	{ memoryBytes = machineBytes(), onSections, ...options }: DenoiserRunOptions,
+	use: (forward: Pick<Forward, 'run'>) => Promise<T>,
+): Promise<T> {
+	const copies = Math.min(options.devices, options.rows);
+	const elements = [...traceChain(chain, 1).parameters.values()].reduce((sum, p) => sum + sizeOf(p.shape), 0);
+	if (4 * copies * elements <= memoryBytes) return withForward(chain, source, options, use);
+	onSections?.(4 * elements);
+	const maxElements = Math.min(sectionElements, memoryBytes / (4 * copies));
+	return use({
+		run: async (inputs) => ({ ...(await runOnce(chain, source, inputs, { ...options, maxElements })) }),
+	});
+}
+
+/** What to say of weights that are read section by section. */
+export function sectionsNote(bytes: number): string {
+	return `the weights take ${(bytes / 1e9).toFixed(1)} GB, more than fits this machine: every step reads them anew, section by section`;
+}
+
+function machineBytes(): number {
+	// 0: nothing but the machine's memory limits the process.
+	return 0.8 * Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
 }
 
 /** Runs of layers [from, to) with at most `maxElements` of parameters each. */

@@ -2,7 +2,7 @@
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
-import { type Shape, sizeOf, type TypeShape } from '../core/tensor.ts';
+import type { Shape, TypeShape } from '../core/tensor.ts';
 import { type Forward, openForward } from '../engine/local/forward.ts';
 import { toFloat32 } from '../io/half.ts';
 import { type PipelineIndex, readModelFolder } from '../io/model-folder.ts';
@@ -81,28 +81,12 @@ export interface WeightSource {
 	readonly weights: Pick<TensorReader, 'has' | 'info' | 'read'>;
 }
 
-/** A device's weights are one array, which has this many elements at most. */
-const arrayElements = 2 ** 32 - 1;
-
 /**
  * Checks that the weights hold every parameter of `chain` in its shape, and gives the type of each chain output for one sample.
- * @param maxElements most elements of parameters together
  * @throws DiffusionPipeError of kind 'input' naming the first that does not fit and how many more there are
  */
-export function checkWeights(
-	chain: Chain,
-	{ folder, weights }: WeightSource,
-	maxElements = arrayElements,
-): Readonly<Record<string, TypeShape>> {
+export function checkWeights(chain: Chain, { folder, weights }: WeightSource): Readonly<Record<string, TypeShape>> {
 	const trace = traceChain(chain, 1);
-	const elements = [...trace.parameters.values()].reduce((sum, p) => sum + sizeOf(p.shape), 0);
-	if (elements > maxElements) {
-		throw new DiffusionPipeError('input', 'the model is too large to run on one device', {
-			place: folder,
-			expected: `at most ${(maxElements / 1e9).toFixed(2)} billion parameters`,
-			found: `${(elements / 1e9).toFixed(2)} billion`,
-		});
-	}
 	const fits = (name: string, shape: Shape) => weights.has(name) && weights.info(name).shape.join() === shape.join();
 	const wrong = [...trace.parameters.values()].filter((p) => !fits(p.name, p.shape));
 	const [first] = wrong;

@@ -2,8 +2,9 @@
 import { sizeOf, type Tensor } from '../core/tensor.ts';
 import { controlImageInput, controlScaleInput } from './control.ts';
 import { denoiseSamples, gathered, imageNoise, plainLayout, predictor, stopWhenAborted } from './denoising.ts';
+import { sectionsNote, withDenoiser } from './in-sections.ts';
 import { withLora } from './lora.ts';
-import { denoiserName, type ModelPart, openPart, withForward } from './parts.ts';
+import { denoiserName, type ModelPart, openPart } from './parts.ts';
 import type { Generated, GenerateOptions, OpenOptions, Pipeline, PipelineClass, PipelineFolder } from './pipeline.ts';
 import type { TextFamily } from './text-family.ts';
 import { conditionsOf, planTexts, type TextParts, type TextPlan } from './text-plan.ts';
@@ -138,22 +139,27 @@ async function denoise(
 	onEvent?.({ kind: 'note', text: `denoising with ${denoiser.chain.name}` });
 	const images = rows.length;
 	const size = sizeOf(shape);
-	return withForward(denoiser.chain, source, { ...options, rows: guided ? 2 * images : images, elementsPerRow: size }, (forward) =>
-		denoiseSamples({
-			sampler,
-			samples,
-			firstStep,
-			predict: predictor({
-				denoiser,
-				forward,
-				images,
-				conditions,
-				guidanceScale: guided ? guidanceScale : undefined,
-				layout: family.layout?.(shape) ?? plainLayout(size),
+	const onSections = (bytes: number) => onEvent?.({ kind: 'note', text: sectionsNote(bytes) });
+	return withDenoiser(
+		denoiser.chain,
+		source,
+		{ ...options, rows: guided ? 2 * images : images, elementsPerRow: size, onSections },
+		(forward) =>
+			denoiseSamples({
+				sampler,
+				samples,
+				firstStep,
+				predict: predictor({
+					denoiser,
+					forward,
+					images,
+					conditions,
+					guidanceScale: guided ? guidanceScale : undefined,
+					layout: family.layout?.(shape) ?? plainLayout(size),
+				}),
+				noise,
+				signal,
+				onStep: (step, steps) => onEvent?.({ kind: 'step', step, steps }),
 			}),
-			noise,
-			signal,
-			onStep: (step, steps) => onEvent?.({ kind: 'step', step, steps }),
-		}),
 	);
 }

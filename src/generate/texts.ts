@@ -57,7 +57,7 @@ export async function openTextEncoder(folder: string, index: PipelineIndex, use:
 			weightNames: part.weights.names,
 			...(use.attentionMask ? { attentionMask: true } : {}),
 		});
-		return { use, part, tokenizer, encoder, tokens, types: checkWeights(encoder.chain, part, Number.POSITIVE_INFINITY) };
+		return { use, part, tokenizer, encoder, tokens, types: checkWeights(encoder.chain, part) };
 	} catch (error) {
 		await part.weights.close();
 		throw error;

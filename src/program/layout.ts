@@ -36,3 +36,19 @@ export function layoutBank(name: string, parameters: readonly Parameter[]): Bank
 	const buffers = parameters.filter((p) => !p.trained).map(lay);
 	return { bank: bankId(name), size: chunks(offset), trained, parameters: [...weights, ...buffers] };
 }
+
+/** Lays parameters into banks `name`, `name.1`, `name.2`, ... of at most `most` elements, in their order; a larger parameter has a bank of its own. */
+export function layoutBanks(name: string, parameters: readonly Parameter[], most: number): BankLayout[] {
+	const groups: Parameter[][] = [[]];
+	let held = 0;
+	for (const p of parameters) {
+		const elements = sizeOf(p.shape);
+		if (held > 0 && held + elements > most) {
+			groups.push([]);
+			held = 0;
+		}
+		groups.at(-1)!.push(p);
+		held += elements;
+	}
+	return groups.map((group, i) => layoutBank(i === 0 ? name : `${name}.${i}`, group));
+}

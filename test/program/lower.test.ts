@@ -379,6 +379,21 @@ describe('lowerForward', () => {
 		}
 	});
 
+	it('parts what a stage holds into banks, where these may only hold so much', () => {
+		const compiled = lowerForward(traceChain(chain, 1), { devices: 1, microBatchSize: 1, bankElements: 20 });
+		verifyProgram(compiled.program);
+		const held = compiled.banks.map(({ bank, parameters }) => [bank, parameters.map((p) => p.name)]);
+		expect(held).toEqual([
+			['weights', ['in.weight', 'in.bias']],
+			['weights.1', ['mid.weight']],
+		]);
+		expect(compiled.program.devices[0]!.residents.map((r) => [r.bank, r.parameter, r.offset])).toEqual([
+			['weights', 'in.weight', 0],
+			['weights', 'in.bias', 16],
+			['weights.1', 'mid.weight', 0],
+		]);
+	});
+
 	it('needs devices for whole copies', () => {
 		expect(() => lowerForward(traceChain(chain, 1), { devices: 3, microBatchSize: 1, cuts: [1] })).toThrow(/multiple of 2 devices[\s\S]*3/);
 	});

@@ -14,6 +14,8 @@ export interface ForwardOptions {
 	readonly devices?: number;
 	/** Threads inside one operator. Default 1. */
 	readonly threads?: number;
+	/** Most weights in one array, unless one parameter has more. Default 2^30, 4.3 GB: JavaScript has no arrays of more than 2^32 elements. */
+	readonly bankElements?: number;
 }
 
 /** A compiled chain with its weights. */
@@ -27,18 +29,22 @@ export interface Forward {
 }
 
 /** Compiles `chain` and starts its devices; its weights are zero until they are set. The caller closes it. */
-export async function openForward(chain: Chain, { batch = 16, devices = 1, threads = 1 }: ForwardOptions = {}): Promise<Forward> {
-	const compiled = lowerForward(traceChain(chain, batch), { devices, microBatchSize: batch });
+export async function openForward(
+	chain: Chain,
+	{ batch = 16, devices = 1, threads = 1, bankElements = 2 ** 30 }: ForwardOptions = {},
+): Promise<Forward> {
+	const compiled = lowerForward(traceChain(chain, batch), { devices, microBatchSize: batch, bankElements });
 	verifyProgram(compiled.program);
 	const engine = await createLocalEngine(compiled, { threads });
-	const [bank] = compiled.banks;
 	const rows = devices * batch;
 	return {
-		parameters: bank!.parameters,
+		parameters: compiled.banks.flatMap(({ parameters }) => parameters),
 		async setWeights(read) {
-			for (const p of bank!.parameters) {
-				const values = await read(p.name, p.shape);
-				for (const { device } of compiled.program.devices) engine.bank(device, bank!.bank, 'parameter').set(values, p.offset);
+			for (const { bank, parameters } of compiled.banks) {
+				for (const p of parameters) {
+					const values = await read(p.name, p.shape);
+					for (const { device } of compiled.program.devices) engine.bank(device, bank, 'parameter').set(values, p.offset);
+				}
 			}
 		},
 		async run(inputs) {

@@ -7,8 +7,9 @@ import { denoiseSamples, imageNoise, plainLayout, predictor, stopWhenAborted } f
 import { classNames } from '../folder.ts';
 import { checkGiven } from '../given.ts';
 import { imageSize } from '../image-size.ts';
+import { sectionsNote, withDenoiser } from '../in-sections.ts';
 import { withLora } from '../lora.ts';
-import { checkWeights, denoiserName, type ModelPart, openPart, withForward } from '../parts.ts';
+import { checkWeights, denoiserName, type ModelPart, openPart } from '../parts.ts';
 import type { Generated, GenerateOptions, OpenOptions, Pipeline, PipelineFolder } from '../pipeline.ts';
 import { pipelineSampler } from '../schedule.ts';
 import { type ImageCodec, pixelCodec, vaeCodec } from '../vae.ts';
@@ -95,10 +96,15 @@ async function draw(
 	);
 	const guided = denoiser.labels !== undefined && guidanceScale !== 1;
 	stopWhenAborted(signal, 'before denoising');
-	const samples = await withForward(
+	const samples = await withDenoiser(
 		denoiser.chain,
 		main,
-		{ ...run, rows: guided ? 2 * images : images, elementsPerRow: length },
+		{
+			...run,
+			rows: guided ? 2 * images : images,
+			elementsPerRow: length,
+			onSections: (bytes) => onEvent?.({ kind: 'note', text: sectionsNote(bytes) }),
+		},
 		(forward) =>
 			denoiseSamples({
 				sampler,

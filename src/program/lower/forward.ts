@@ -2,7 +2,7 @@
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { simplify } from '../../graph/passes/index.ts';
 import { type ChainTrace, liveAt, type StageGraph, stageGraph } from '../../nn/chain.ts';
-import { type BankLayout, layoutBank } from '../layout.ts';
+import { type BankLayout, layoutBanks } from '../layout.ts';
 import {
 	channelId,
 	type DeviceProgram,
@@ -29,18 +29,20 @@ export interface ForwardLayout {
 	readonly cuts?: readonly number[];
 	/** Micro-batches that follow each other through the stages of a copy. Default 1. */
 	readonly microBatches?: number;
+	/** Most elements of a bank, unless one parameter has more: a stage's parameters lie in several. Default: no limit, one bank per stage. */
+	readonly bankElements?: number;
 }
 
 /** Compiles the forward pass of `trace` for sampling: the last stage of every copy fetches its share of the chain's outputs. */
 export function lowerForward(trace: ChainTrace, layout: ForwardLayout): Compiled {
-	const { devices, microBatchSize, cuts = [], microBatches = 1 } = layout;
+	const { devices, microBatchSize, cuts = [], microBatches = 1, bankElements = Number.POSITIVE_INFINITY } = layout;
 	const stages = stageRanges(trace.chain.layers.length, cuts).map(([from, to], s): ForwardStage => {
 		const stage = stageGraph(trace, from, to, microBatchSize);
 		return {
 			...stage,
 			graph: simplify(stage.graph),
 			id: cuts.length === 0 ? graphId('forward') : graphId(`stage${s}.forward`),
-			bank: layoutBank(cuts.length === 0 ? 'weights' : `stage${s}`, stage.parameters),
+			banks: layoutBanks(cuts.length === 0 ? 'weights' : `stage${s}`, stage.parameters, bankElements),
 			incoming: s === 0 ? [] : liveAt(trace, from),
 			outgoing: to === trace.chain.layers.length ? [] : liveAt(trace, to),
 		};
@@ -68,13 +70,13 @@ export function lowerForward(trace: ChainTrace, layout: ForwardLayout): Compiled
 			sources,
 		},
 		graphs: new Map(stages.map(({ id, graph }) => [id, graph])),
-		banks: stages.map((stage) => stage.bank),
+		banks: stages.flatMap((stage) => stage.banks),
 	};
 }
 
 interface ForwardStage extends StageGraph {
 	readonly id: GraphId;
-	readonly bank: BankLayout;
+	readonly banks: readonly BankLayout[];
 	/** Live ids that come in and go out, in channel order. */
 	readonly incoming: readonly string[];
 	readonly outgoing: readonly string[];
@@ -88,7 +90,7 @@ function forwardDevice(
 	microBatchSize: number,
 ): DeviceProgram {
 	const s = d % stages.length;
-	const { graph, id, bank, feeds, receives, sends, parameters, incoming, outgoing } = stages[s]!;
+	const { graph, id, banks, feeds, receives, sends, parameters, incoming, outgoing } = stages[s]!;
 	const isLast = s === stages.length - 1;
 	const device = deviceId(d);
 	const channel = (from: number) => channelId(`${from}>${from + 1}`);
@@ -128,8 +130,8 @@ function forwardDevice(
 	}
 	return {
 		device,
-		banks: [{ id: bank.bank, size: bank.size, moments: 0 }],
-		residents: bankResidents(bank, false),
+		banks: banks.map(({ bank, size }) => ({ id: bank, size, moments: 0 })),
+		residents: banks.flatMap((bank) => bankResidents(bank, false)),
 		prologue: [],
 		iteration,
 		epilogue: [],

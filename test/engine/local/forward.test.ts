@@ -50,3 +50,15 @@ test('inputs that do not fit are refused by name', async () => {
 	await expect(forward.run({ x, id: tensor('int64', [2], [0, 0]) })).rejects.toThrow(/input id/);
 	await expect(forward.run({ x: tensor('float32', [1, 3], [0, 0, 0]), id: tensor('int64', [1], [0]) })).rejects.toThrow(/input x/);
 });
+
+test('weights may lie in many arrays', async () => {
+	const parted = await openForward(chain, { batch: 2, bankElements: 4 });
+	try {
+		expect(parted.parameters.map((p) => p.name)).toEqual(['proj.weight', 'proj.bias']);
+		await parted.setWeights((name, shape) => new Float32Array(shape.reduce((n, d) => n * d, 1)).fill(name === 'proj.bias' ? 7 : 1));
+		const { y } = await parted.run({ x: tensor('float32', [1, 2], [2, 3]), id: tensor('int64', [1], [0]) });
+		expect([...y!.data]).toEqual([12, 12, 12]);
+	} finally {
+		await parted.close();
+	}
+});
