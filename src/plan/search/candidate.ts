@@ -1,7 +1,8 @@
 /** @file A division with what it is worth: its pipeline alone, what frozen work does to it, and the same once the filling is known. */
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { fillBubbles } from '../fill/index.ts';
-import type { FillResult } from '../fill/types.ts';
+import { frozenWeights, refill } from '../fill/refill.ts';
+import type { FillProblem, FillResult } from '../fill/types.ts';
 import { simulatePipeline } from '../pipeline/simulate.ts';
 import type { PipelineTimeline } from '../pipeline/types.ts';
 import type { Division } from './divide.ts';
@@ -58,8 +59,10 @@ export function fillCandidate(job: Job, candidate: Candidate, fill: boolean, eff
 		const iterationMs = candidate.pipelineMs + before;
 		return { ...candidate, fill: none, iterationMs, boundMs: candidate.lowerBoundMs + before, frozenBusyMs: before * devices };
 	}
-	const filled = tryFill(job, candidate, timeline, effort);
-	const swept = sweep && tryFill(job, candidate, sweep.timeline, effort);
+	const peakBytes = timeline.peakBytes.map((bytes, rank) => Math.max(bytes, sweep?.timeline.peakBytes[rank] ?? 0));
+	const problem = (each: PipelineTimeline) => fillProblem(job, shape, assignment, each, peakBytes);
+	const filled = tryFill(problem(timeline), effort);
+	const swept = filled && sweep && fillBeside(problem(sweep.timeline), filled, effort);
 	if (!filled || (sweep && !swept)) return undefined;
 	const weigh = (of: (result: FillResult) => number) =>
 		swept ? (1 - sweep!.probability) * of(filled) + sweep!.probability * of(swept) : of(filled);
@@ -74,8 +77,15 @@ export function fillCandidate(job: Job, candidate: Candidate, fill: boolean, eff
 	};
 }
 
-function tryFill(job: Job, { shape, assignment }: Candidate, timeline: PipelineTimeline, effort: number): FillResult | undefined {
-	const problem = fillProblem(job, shape, assignment, timeline);
+/** A filling beside another one, whose weights stay: of its own where those of both fit, otherwise the other one in this idle time. */
+function fillBeside(problem: FillProblem, other: FillResult, effort: number): FillResult | undefined {
+	const own = tryFill(problem, effort);
+	const needed = own && frozenWeights(problem, [other.items, own.items]);
+	const fits = needed?.every((bytes, device) => bytes <= (problem.freeBytes?.[device] ?? Number.POSITIVE_INFINITY));
+	return own && !fits ? refill(problem, other.items) : own;
+}
+
+function tryFill(problem: FillProblem, effort: number): FillResult | undefined {
 	try {
 		return fillBubbles(problem, { effort });
 	} catch (error) {

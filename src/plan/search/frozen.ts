@@ -52,8 +52,17 @@ export function idleOf({ spans, endMs }: PipelineTimeline): readonly (readonly I
 	});
 }
 
-/** The filling of one pipeline: its devices' idle time, its part of the batch, what its devices have left for weights. */
-export function fillProblem(job: Job, shape: Shape, assignment: Assignment, timeline: PipelineTimeline): FillProblem {
+/**
+ * The filling of one pipeline: its devices' idle time, its part of the batch, what its devices have left for weights. `peakBytes`, rank by rank, where other
+ * iterations need more than those of `timeline`.
+ */
+export function fillProblem(
+	job: Job,
+	shape: Shape,
+	assignment: Assignment,
+	timeline: PipelineTimeline,
+	peakBytes: readonly number[] = timeline.peakBytes,
+): FillProblem {
 	const idle = idleOf(timeline);
 	const places = rankPlaces(assignment.replicas);
 	const rankOf = places.flatMap(({ count }, rank) => new Array<number>(count).fill(rank));
@@ -66,6 +75,6 @@ export function fillProblem(job: Job, shape: Shape, assignment: Assignment, time
 		batchSizes: job.profile.batchSizes,
 		components: job.profile.frozen,
 		transferMs: (bytes, from, to) => transferMs(job.cluster, bytes, numbers[from]!, numbers[to]!),
-		freeBytes: rankOf.map((rank) => job.cluster.memoryBytes - timeline.peakBytes[rank]!),
+		freeBytes: rankOf.map((rank) => job.cluster.memoryBytes - peakBytes[rank]!),
 	};
 }

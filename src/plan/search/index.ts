@@ -8,7 +8,7 @@ import { checkJob, nothingFits } from './check.ts';
 import { divide, type NoDivision } from './divide.ts';
 import { frozenBytes } from './frozen.ts';
 import { createJob, type Job } from './job.ts';
-import { planOf, rowOf } from './result.ts';
+import { planOf, rowOf, sweepOf } from './result.ts';
 import { type Assignment, microBatchOf, type Shape, stagesOf } from './shape.ts';
 import { baseShapes, variantsOf } from './shapes.ts';
 import type { SearchOptions, SearchResult } from './types.ts';
@@ -39,7 +39,7 @@ export function searchPlan(profile: Profile, cluster: Cluster, batch: number, op
 	const rows = distinct(filled)
 		.slice(0, rounds.rows)
 		.map((each) => rowOf(job, each));
-	return { plan: planOf(job, best, baselines), timeline: best.timeline, fill: best.fill, rows, baselines };
+	return { plan: planOf(job, best, baselines), timeline: best.timeline, fill: best.fill, ...sweepOf(best), rows, baselines };
 }
 
 /** All that was filled, best first; empty when nothing fits. */

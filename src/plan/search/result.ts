@@ -1,12 +1,13 @@
 /** @file From a filled candidate to the plan that is written, and to a row of the table. */
 import type { FillResult } from '../fill/types.ts';
+import type { PipelineTimeline } from '../pipeline/types.ts';
 import { formatAction } from '../schedules/text.ts';
 import type { Baseline, Plan, PlanStage } from '../types.ts';
 import { busyOf, type Filled } from './candidate.ts';
 import type { Job } from './job.ts';
 import { pipelineOf, rankPlaces, stageLayers } from './pipeline.ts';
 import { stagesOf } from './shape.ts';
-import type { SearchRow } from './types.ts';
+import type { SearchResult, SearchRow } from './types.ts';
 
 /** The plan, with device numbers and samples over all pipelines. */
 export function planOf(job: Job, best: Filled, baselines: readonly Baseline[]): Plan {
@@ -70,7 +71,7 @@ export function planOf(job: Job, best: Filled, baselines: readonly Baseline[]): 
 			? {
 					selfConditioning: {
 						probability: best.sweep.probability,
-						iterationMs: best.sweepFill?.iterationMs ?? best.sweep.timeline.endMs + iterationMs - pipelineMs,
+						iterationMs: sweptMs(best, best.sweep.timeline),
 						rows: pipelineOf(job, shape, assignment, true).rows.map((row) => row.map(formatAction).join(',')),
 						...(best.sweepFill ? spread(best.sweepFill) : { fill: [], moves: [] }),
 					},
@@ -78,6 +79,19 @@ export function planOf(job: Job, best: Filled, baselines: readonly Baseline[]): 
 			: {}),
 		baselines,
 	};
+}
+
+/** An iteration with the extra sweep and the frozen work in it or before it, ms. */
+function sweptMs({ sweepFill, iterationMs, pipelineMs }: Filled, { endMs }: PipelineTimeline): number {
+	return sweepFill?.iterationMs ?? endMs + iterationMs - pipelineMs;
+}
+
+/** What a candidate predicts of iterations with the extra sweep. */
+export function sweepOf(best: Filled): Pick<SearchResult, 'sweep'> {
+	if (!best.sweep) return {};
+	const { timeline } = best.sweep;
+	const none = { items: [], moves: [], iterationMs: sweptMs(best, timeline), lowerBoundMs: timeline.endMs, method: 'none' };
+	return { sweep: { timeline, fill: best.sweepFill ?? none } };
 }
 
 /** A row of the table of alternatives. */

@@ -3,21 +3,23 @@
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { deviceCountOf } from '../cluster/links.ts';
 import type { Cluster } from '../cluster/types.ts';
+import { plainIterationMs } from '../expected.ts';
+import type { FillResult } from '../fill/types.ts';
 import { simulatePipeline } from '../pipeline/simulate.ts';
 import type { Profile } from '../profile/types.ts';
 import type { Plan } from '../types.ts';
 import { candidateOf, fillCandidate } from './candidate.ts';
 import { createJob } from './job.ts';
 import { pipelineOf, rankPlaces } from './pipeline.ts';
-import { planOf } from './result.ts';
+import { planOf, sweepOf } from './result.ts';
 import type { Assignment, Shape } from './shape.ts';
-import type { SearchResult } from './types.ts';
+import type { PlanAnswer } from './types.ts';
 
 /**
  * What `plan` takes on `cluster` with the costs of `profile`: its cuts, devices, schedule and micro-batches stay, its bubbles are filled again, since they
  * lie elsewhere when costs change. `effort` as in the search. Throws an input error when plan and profile do not fit together, naming the backbone.
  */
-export function simulatePlan(plan: Plan, profile: Profile, cluster: Cluster, effort = 1): Pick<SearchResult, 'plan' | 'timeline' | 'fill'> {
+export function simulatePlan(plan: Plan, profile: Profile, cluster: Cluster, effort = 1): PlanAnswer {
 	const { shape, assignment } = checked(plan, profile, cluster);
 	const job = createJob(profile, cluster, plan.batch);
 	const timeline = simulatePipeline(pipelineOf(job, shape, assignment));
@@ -31,14 +33,14 @@ export function simulatePlan(plan: Plan, profile: Profile, cluster: Cluster, eff
 			found: `${Math.max(...timeline.peakBytes)} bytes in use by the pipeline`,
 		});
 	}
-	return { plan: planOf(job, filled, plan.baselines), timeline, fill: filled.fill };
+	return { plan: planOf(job, filled, plan.baselines), timeline, fill: filled.fill, ...sweepOf(filled) };
 }
 
 /**
  * The iteration that `plan` predicts, as it stands: its pipeline walked with the costs of `profile`, its own filling in it. Throws an input error when plan
  * and profile do not fit together, naming the backbone.
  */
-export function walkPlan(plan: Plan, profile: Profile, cluster: Cluster): Pick<SearchResult, 'plan' | 'timeline' | 'fill'> {
+export function walkPlan(plan: Plan, profile: Profile, cluster: Cluster): PlanAnswer {
 	const { shape, assignment } = checked(plan, profile, cluster);
 	const job = createJob(profile, cluster, plan.batch);
 	const places = job.places(shape.layout, shape.pipelines, shape.devices);
@@ -48,24 +50,26 @@ export function walkPlan(plan: Plan, profile: Profile, cluster: Cluster): Pick<S
 			.flatMap((place) => places.devices(place, 0))
 			.map((device, i) => [device, i]),
 	);
-	const items = plan.fill.flatMap((item) => {
-		const device = within.get(item.device);
-		return device === undefined ? [] : [{ ...item, device }];
-	});
-	const moves = plan.moves.flatMap((move) => {
-		const [from, to] = [within.get(move.from), within.get(move.to)];
-		return from === undefined || to === undefined ? [] : [{ ...move, from, to }];
-	});
+	const spread = (filling: Pick<Plan, 'fill' | 'moves' | 'iterationMs'>): FillResult => {
+		const items = filling.fill.flatMap((item) => {
+			const device = within.get(item.device);
+			return device === undefined ? [] : [{ ...item, device }];
+		});
+		const moves = filling.moves.flatMap((move) => {
+			const [from, to] = [within.get(move.from), within.get(move.to)];
+			return from === undefined || to === undefined ? [] : [{ ...move, from, to }];
+		});
+		const { iterationMs } = filling;
+		const lowerBoundMs = Math.min(plan.lowerBoundMs, iterationMs);
+		return { items, moves, iterationMs, lowerBoundMs, method: items.length > 0 ? 'as planned' : 'none' };
+	};
+	const walked = (sweep: boolean) => simulatePipeline(pipelineOf(job, shape, assignment, sweep));
+	const swept = plan.selfConditioning;
 	return {
 		plan,
-		timeline: simulatePipeline(pipelineOf(job, shape, assignment)),
-		fill: {
-			items,
-			moves,
-			iterationMs: plan.iterationMs,
-			lowerBoundMs: plan.lowerBoundMs,
-			method: items.length > 0 ? 'as planned' : 'none',
-		},
+		timeline: walked(false),
+		fill: spread({ ...plan, iterationMs: plainIterationMs(plan) }),
+		...(swept ? { sweep: { timeline: walked(true), fill: spread(swept) } } : {}),
 	};
 }
 

@@ -53,7 +53,12 @@ export interface SearchResult {
 	/** One iteration of one pipeline, rank by rank, and what fills it (devices numbered within the pipeline), for pictures. */
 	readonly timeline: PipelineTimeline;
 	readonly fill: FillResult;
+	/** The same of an iteration with the extra sweep of self-conditioning, where some have one. */
+	readonly sweep?: { readonly timeline: PipelineTimeline; readonly fill: FillResult };
 	/** Best first: the plan's own row, then others of different shape. */
 	readonly rows: readonly SearchRow[];
 	readonly baselines: readonly Baseline[];
 }
+
+/** A plan with the timelines that it predicts. */
+export type PlanAnswer = Pick<SearchResult, 'plan' | 'timeline' | 'fill' | 'sweep'>;

@@ -1,25 +1,33 @@
 /**
  * @file Filled programs: frozen parts of the next iteration run inside the bubbles of this one. The prologue runs them for the first iteration, the epilogue
  * is an iteration without them. The frozen outputs of an iteration lie in the very slots that its training would have been fed, so that the training
- * instructions stay as they were, and results with them.
+ * instructions stay as they were, and results with them. Iterations with a sweep ahead have a filling of their own, which leaves its results in the same slots.
  */
 import { DiffusionPipeError } from '../../core/errors.ts';
+import type { Parameter } from '../../nn/context.ts';
 import type { FillItem } from '../../plan/fill/types.ts';
 import { type BankLayout, layoutBank } from '../layout.ts';
 import { type Compiled, signatureOf } from '../lower.ts';
-import { bankId, type DeviceProgram, type Instruction, type Program, type Resident, type SourceType } from '../types.ts';
-import { type Delivery, emitFrozen, frozenParameterSlot } from './emit.ts';
+import { sweptProgram } from '../swept.ts';
+import { bankId, type DeviceProgram, type Instruction, type Program, type Resident, type Sections, type SourceType } from '../types.ts';
+import { type Delivery, emitFrozen, type FrozenCode, frozenParameterSlot } from './emit.ts';
 import { framesOf } from './frames.ts';
 import { type FrozenPart, type Given, sourceOf } from './types.ts';
 import { weave } from './weave.ts';
 
-export interface FillLayout {
-	readonly parts: readonly FrozenPart[];
-	readonly given: Given;
+/** How the iterations of one kind are filled. */
+export interface Filling {
 	/** Over all devices and the whole batch, as in the plan. */
 	readonly items: readonly FillItem[];
 	/** Planned start of each action that a device runs, in its order, ms: `plannedStarts`. */
 	readonly starts: (device: number) => readonly number[];
+}
+
+export interface FillLayout extends Filling {
+	readonly parts: readonly FrozenPart[];
+	readonly given: Given;
+	/** Of iterations with a sweep ahead, in programs that have them. */
+	readonly swept?: Filling;
 }
 
 export interface FilledProgram extends Compiled {
@@ -30,12 +38,12 @@ export interface FilledProgram extends Compiled {
 }
 
 /**
- * `training` with the frozen work of `layout` in it. Throws a program error when a given input is not fed by the training program, or what `emitFrozen`
- * throws.
+ * `training` with the frozen work of `layout` in it. Throws a program error when a given input is not fed by the training program, when only one of program
+ * and layout has iterations with a sweep ahead, or what `emitFrozen` throws.
  */
 export function lowerFilled(training: Compiled, layout: FillLayout): FilledProgram {
 	const { program } = training;
-	const { parts, given, items, starts } = layout;
+	const { parts, given, swept } = layout;
 	for (const name of Object.keys(given)) {
 		if (program.sources[name]) continue;
 		throw new DiffusionPipeError('program', 'nothing feeds the input that a frozen part gives', {
@@ -44,23 +52,32 @@ export function lowerFilled(training: Compiled, layout: FillLayout): FilledProgr
 		});
 	}
 	const deliveries = program.devices.flatMap(({ device, iteration }) => deliveriesOf(device, iteration, given));
-	const code = emitFrozen(parts, framesOf(items), deliveries);
-	const frozenBanks = [...code.parameters].flatMap(([device, byPart]) =>
-		[...byPart].flatMap(([part, parameters]) =>
-			parameters.size === 0 ? [] : [{ device, part, layout: layoutBank(`frozen.${part}`, [...parameters.values()]) }],
-		),
-	);
+	if ((swept !== undefined) !== (sweptProgram(program) !== undefined)) {
+		throw new DiffusionPipeError('program', 'not every kind of iteration has a filling', {
+			place: program.name,
+			expected: swept ? 'a program with a sweep ahead' : 'the filling of iterations with a sweep ahead',
+		});
+	}
+	const code = emitFrozen(parts, framesOf(layout.items), deliveries);
+	const sweptCode = swept && emitFrozen(parts, framesOf(swept.items), deliveries);
+	const frozenBanks = banksOf(program, [code, ...(sweptCode ? [sweptCode] : [])]);
 	const devices = program.devices.map((own): DeviceProgram => {
-		const frozen = code.blocks.get(own.device) ?? [];
-		const withoutFeeds = own.iteration.filter((i) => !(i.op === 'feed' && Object.hasOwn(given, i.source)));
 		const banks = frozenBanks.filter(({ device }) => device === own.device);
+		const filled = ({ prologue, iteration, epilogue }: Sections, { starts }: Filling, { blocks }: FrozenCode): Sections => {
+			const frozen = blocks.get(own.device) ?? [];
+			const withoutFeeds = iteration.filter((i) => !(i.op === 'feed' && Object.hasOwn(given, i.source)));
+			return {
+				prologue: [...prologue, ...frozen.flatMap((block) => block.instructions)],
+				iteration: weave(withoutFeeds, starts(own.device), frozen),
+				epilogue: [...withoutFeeds, ...epilogue],
+			};
+		};
 		return {
 			...own,
 			banks: [...own.banks, ...banks.map(({ layout: { bank, size } }) => ({ id: bank, size, moments: 0 }))],
 			residents: [...own.residents, ...banks.flatMap(({ part, layout: bank }) => residentsOf(part, bank))],
-			prologue: [...own.prologue, ...frozen.flatMap((block) => block.instructions)],
-			iteration: weave(withoutFeeds, starts(own.device), frozen),
-			epilogue: [...withoutFeeds, ...own.epilogue],
+			...filled(own, layout, code),
+			...(swept ? { swept: filled(own.swept!, swept, sweptCode!) } : {}),
 		};
 	});
 	const batch = Object.values(program.sources).find(({ perSample }) => perSample)!.shape[0]!;
@@ -75,7 +92,7 @@ export function lowerFilled(training: Compiled, layout: FillLayout): FilledProgr
 			frozenSources.push(source);
 		}
 	}
-	const graphs = new Map([...training.graphs, ...code.graphs]);
+	const graphs = new Map([...training.graphs, ...code.graphs, ...(sweptCode?.graphs ?? [])]);
 	const filled: Program = {
 		...program,
 		name: `${program.name}, filled`,
@@ -84,6 +101,19 @@ export function lowerFilled(training: Compiled, layout: FillLayout): FilledProgr
 		sources,
 	};
 	return { ...training, program: filled, graphs, frozenBanks, frozenSources };
+}
+
+/** A bank per device and part, of the layers that any of `codes` runs there. */
+function banksOf({ devices }: Program, codes: readonly FrozenCode[]): FilledProgram['frozenBanks'] {
+	return devices.flatMap(({ device }) => {
+		const byPart = new Map<string, Map<string, Parameter>>();
+		for (const { parameters } of codes) {
+			for (const [part, own] of parameters.get(device) ?? []) byPart.set(part, new Map([...(byPart.get(part) ?? []), ...own]));
+		}
+		return [...byPart].flatMap(([part, own]) =>
+			own.size === 0 ? [] : [{ device, part, layout: layoutBank(`frozen.${part}`, [...own.values()]) }],
+		);
+	});
 }
 
 /** Where training would have fed what frozen parts give. */
