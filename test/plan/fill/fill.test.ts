@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { greedyFilling } from '../../../src/plan/fill/greedy.ts';
 import { checkFill, type FillProblem, fillBubbles } from '../../../src/plan/fill/index.ts';
 import { fillModel } from '../../../src/plan/fill/model.ts';
+import { frozenWeights, refill } from '../../../src/plan/fill/refill.ts';
 import { fillResult } from '../../../src/plan/fill/result.ts';
 import type { FrozenComponent } from '../../../src/plan/profile/types.ts';
 import { fillCases } from './cases.ts';
@@ -53,6 +54,19 @@ test('random small problems: whole, never worse than the greedy or below the bou
 			expect(result.iterationMs).toBeGreaterThanOrEqual(result.lowerBoundMs);
 			expect(fillBubbles(problem, { effort })).toEqual(result);
 		}
+	}
+});
+
+test('a filling carried over to other idle time is whole there, on the same devices', () => {
+	for (const [index, problem] of fillCases(8, 60).entries()) {
+		const { items } = fillBubbles(problem, { effort: 0 });
+		const { idle, endMs } = fillCases(9, 60).filter((other) => other.idle.length === problem.idle.length)[index % 20]!;
+		const other = { ...problem, idle, endMs };
+		const carried = refill(other, items);
+		checkFill(other, carried);
+		const placesOf = (all: typeof items) => new Set(all.map(({ device, component: name, layer }) => `${device} ${name} ${layer}`));
+		expect(placesOf(carried.items)).toEqual(placesOf(items));
+		expect(frozenWeights(problem, [items, carried.items])).toEqual(frozenWeights(problem, [items]));
 	}
 });
 

@@ -89,9 +89,10 @@ test('stages join, devices are used once, memory suffices, frozen samples run on
 			expect(Math.max(...plan.peakBytes)).toBeLessThanOrEqual(cluster.memoryBytes);
 			expect(plan.lowerBoundMs).toBeLessThanOrEqual(plan.iterationMs * (1 + 1e-9));
 			expect(plan.bubbleRatio.filled).toBeGreaterThanOrEqual(0);
-			if (plan.fill.length > 0) {
+			for (const fill of [plan.fill, plan.selfConditioning?.fill ?? []]) {
+				if (fill.length === 0) continue;
 				const counts = new Map<string, Uint8Array>();
-				for (const { component: name, layer, samples } of plan.fill) {
+				for (const { component: name, layer, samples } of fill) {
 					const seen = counts.get(`${name} ${layer}`) ?? new Uint8Array(given.batch);
 					counts.set(`${name} ${layer}`, seen);
 					for (let s = samples[0]; s < samples[1]; s++) seen[s]!++;
@@ -99,6 +100,18 @@ test('stages join, devices are used once, memory suffices, frozen samples run on
 				expect(counts.size).toBe(profile.frozen.reduce((n, { layers }) => n + layers.length, 0));
 				for (const seen of counts.values()) expect(seen.every((n) => n === 1)).toBe(true);
 			}
+			// The weights that either kind of iteration needs lie beside the pipeline all the time.
+			const fillings = [...plan.fill, ...(plan.selfConditioning?.fill ?? [])];
+			const weights = new Map(
+				fillings.map(({ device, component: name, layer }) => [`${device} ${name} ${layer}`, { device, name, layer }]),
+			);
+			const bytes = new Array<number>(devices).fill(0);
+			for (const { device, name, layer } of weights.values())
+				bytes[device]! += profile.frozen.find((c) => c.name === name)!.layers[layer]!.paramBytes;
+			for (const { device, peak } of result.timeline.peakBytes.flatMap((most, rank) =>
+				plan.stages.find((stage) => stage.rank === rank)!.devices.map((d) => ({ device: d, peak: most })),
+			))
+				expect(peak + bytes[device]!).toBeLessThanOrEqual(cluster.memoryBytes);
 			for (const row of plan.rows) parseSchedule(row);
 			expect(readPlan(JSON.parse(JSON.stringify(planDocument(plan)))).iterationMs).toBe(plan.iterationMs);
 			const again = simulatePlan(plan, profile, cluster);
