@@ -100,15 +100,15 @@ export { verifyProgram } from './program/verify.ts';
 export { type AutoencoderObjective, autoencoderTrainingChain, trainAutoencoder } from './train/autoencoder.ts';
 export { type BytePairs, learnBytePairs, writeClipTokenizer } from './train/bpe.ts';
 export { type CacheCounts, type DiskCache, type DiskCacheOptions, openDiskCache } from './train/cache/disk-cache.ts';
-export {
-	type CascadeDrawer,
-	type CascadeEvent,
-	type CascadeOptions,
-	type CascadeResult,
-	trainCascade,
-} from './train/cascade.ts';
-export { type CascadeConfig, readCascadeConfig } from './train/cascade-config.ts';
-export { type Cascade, createCascade } from './train/cascade-models.ts';
+export { type CascadeConfig, readCascadeConfig } from './train/cascade/config.ts';
+export type {
+	CascadeDrawer,
+	CascadeEvent,
+	CascadeOptions,
+	CascadeResult,
+} from './train/cascade/events.ts';
+export { type Cascade, type CascadeModels, createCascade } from './train/cascade/models.ts';
+export { trainCascade } from './train/cascade/trainer.ts';
 export { readSessionConfig, readTrainConfig, type TrainConfig } from './train/config.ts';
 export { type ContrastiveConfig, contrastiveTrainingChain, splitTowers, trainContrastive } from './train/contrastive.ts';
 export { type Evaluated, type Evaluation, openEvaluation } from './train/evaluation.ts';

@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { DiffusionPipeError, nearestName } from '../core/errors.ts';
 import { fileError } from '../io/file-error.ts';
-import { type CascadeConfig, isCascade, readCascadeConfig } from '../train/cascade-config.ts';
+import { type CascadeConfig, isCascade, readCascadeConfig } from '../train/cascade/config.ts';
 import { readTrainConfig, type TrainConfig } from '../train/config.ts';
 import { presetNames, presetPath } from './presets.ts';
 import { applySets } from './set-keys.ts';

@@ -1,6 +1,7 @@
 /** @file `diffusionpipe train` for a config with two models: a cascade. */
 import { DiffusionPipeError } from '../core/errors.ts';
-import type { CascadeConfig } from '../train/cascade-config.ts';
+import type { CascadeConfig } from '../train/cascade/config.ts';
+import { devicesPerPipeline } from '../train/layout.ts';
 import type { Context, GlobalValues, Outcome } from './command.ts';
 import type { Console } from './console.ts';
 import { formatNumber, formatSeconds, plural, shellWord } from './format.ts';
@@ -19,21 +20,25 @@ const intervalMs = 5_000;
 /** Trains a cascade and tells what it does. Throws a usage error for options that cascades do not take. */
 export async function runCascade(config: CascadeConfig, given: Given, context: Context, console: Console): Promise<Outcome> {
 	const { base, super_resolution: larger } = config;
-	const unfit = typeof given.resume === 'string' ? '--resume CHECKPOINT' : given.dryRun ? '--dry-run' : undefined;
-	if (unfit)
-		throw new DiffusionPipeError('usage', 'is not for cascades', {
-			place: unfit,
-			expected: given.dryRun ? 'a config of one model' : '--resume alone',
-		});
+	if (typeof given.resume === 'string')
+		throw new DiffusionPipeError('usage', 'is not for cascades', { place: '--resume CHECKPOINT', expected: '--resume alone' });
 	const { train: t, parallel: p, output_dir } = base;
-	const devices = plural(p.pipeline_stages * p.data_parallel, 'device');
+	const devices = plural(devicesPerPipeline(p) * p.data_parallel, 'device');
 	console.note(
 		`training a cascade, ${base.model.type} and ${larger.model.type}, on ${base.data.type}: ${plural(t.max_steps, 'step')} of ` +
 			`${plural(t.batch_size, 'image')}, ${devices}, into ${output_dir}`,
 	);
+	if (given.dryRun) {
+		const { dryRunCascade } = await import('./dry-run-cascade.ts');
+		await dryRunCascade(config, console);
+		return 'done';
+	}
 	context.finishOnInterrupt('finishing this step and saving');
 	const progress = createProgress({ output: context.stderr, isTTY: false, style: console.noteStyle, now: () => performance.now() });
-	const [{ trainCascade }, { cascadeSamples }] = await Promise.all([import('../train/cascade.ts'), import('../generate/cascade.ts')]);
+	const [{ trainCascade }, { cascadeSamples }] = await Promise.all([
+		import('../train/cascade/trainer.ts'),
+		import('../generate/cascade.ts'),
+	]);
 	let shown = Number.NEGATIVE_INFINITY;
 	const result = await trainCascade(config, {
 		resume: given.resume === true,
@@ -42,6 +47,13 @@ export async function runCascade(config: CascadeConfig, given: Given, context: C
 		samples: cascadeSamples,
 		onEvent(event) {
 			console.json(event);
+			if (event.kind === 'eval') {
+				console.note(
+					`held-out loss at step ${event.step}: base ${formatNumber(event.base.loss)}, super_resolution ` +
+						`${formatNumber(event.super_resolution.loss)} (${plural(event.base.samples, 'example')})`,
+				);
+				return;
+			}
 			if (event.kind !== 'step') {
 				if (!given.quiet) progress.onEvent(event);
 				return;
@@ -64,9 +76,7 @@ export async function runCascade(config: CascadeConfig, given: Given, context: C
 		...(result.skippedFiles > 0 ? [console.printStyle.yellow(`${plural(result.skippedFiles, 'data file')} could not be used`)] : []),
 		...(samples.length > 0 ? [`pictures: ${samples.at(-1)}`] : []),
 		...(pipeline === undefined ? [] : [`pipeline: ${pipeline}, and in it super_resolution`]),
-		pipeline === undefined
-			? 'next: the same command with --resume'
-			: `next: diffusionpipe sample ${shellWord(output_dir)} (small pictures; sampleCascade of the package draws large ones)`,
+		pipeline === undefined ? 'next: the same command with --resume' : `next: diffusionpipe sample ${shellWord(output_dir)}`,
 	);
 	return result.finished ? 'done' : 'interrupted';
 }

@@ -20,28 +20,30 @@ export interface FrozenParts {
 
 /** Opens what `[vae]` and `[text_encoder]` name. Throws config and input errors before any work. */
 export async function openFrozenParts(config: TrainConfig, data: DataSetInfo, say: (event: TrainEvent) => void): Promise<FrozenParts> {
-	const { vae: v, text_encoder: t, seed } = config;
-	if (t.path !== '' && t.tokenizer === '') {
-		throw new DiffusionPipeError('config', 'is missing', { place: 'text_encoder.tokenizer', expected: 'the folder of its tokenizer' });
-	}
-	const options = frozenOptions(config, say);
+	const { vae: v, seed } = config;
 	let vae: FrozenVae | undefined;
 	try {
 		if (v.path !== '') {
 			say({ kind: 'note', text: `opening autoencoder ${v.path}` });
-			vae = await openFrozenVae(await packagedPath(v.path, 'vae.path'), data, seed, options);
+			vae = await openFrozenVae(await packagedPath(v.path, 'vae.path'), data, seed, frozenOptions(config, say));
 		}
-		if (t.path === '') return { vae, text: undefined };
-		say({ kind: 'note', text: `opening text encoder ${t.path}` });
-		const [folder, tokenizer] = [
-			await packagedPath(t.path, 'text_encoder.path'),
-			await packagedPath(t.tokenizer, 'text_encoder.tokenizer'),
-		];
-		return { vae, text: await openFrozenText(folder, tokenizer, options) };
+		return { vae, text: await openTextEncoder(config, say) };
 	} catch (error) {
 		await vae?.close();
 		throw error;
 	}
+}
+
+/** Opens what `[text_encoder]` names; undefined where it names nothing. Throws config and input errors. */
+export async function openTextEncoder(config: TrainConfig, say: (event: TrainEvent) => void): Promise<FrozenText | undefined> {
+	const { text_encoder: t } = config;
+	if (t.path === '') return undefined;
+	if (t.tokenizer === '') {
+		throw new DiffusionPipeError('config', 'is missing', { place: 'text_encoder.tokenizer', expected: 'the folder of its tokenizer' });
+	}
+	say({ kind: 'note', text: `opening text encoder ${t.path}` });
+	const folder = await packagedPath(t.path, 'text_encoder.path');
+	return openFrozenText(folder, await packagedPath(t.tokenizer, 'text_encoder.tokenizer'), frozenOptions(config, say));
 }
 
 /** How a run's frozen parts are run. */
@@ -76,7 +78,10 @@ export interface StepFeeds {
 }
 
 /** The texts of a step's pictures, some of them dropped: a function of (seed, step, picture). */
-function captionDropper({ seed, objective }: TrainConfig): (step: number, captions: readonly string[]) => string[] {
+export function captionDropper({
+	seed,
+	objective,
+}: Pick<TrainConfig, 'seed' | 'objective'>): (step: number, captions: readonly string[]) => string[] {
 	const dropped = randomStream(seed, 'train.caption_dropout');
 	return (step, captions) => captions.map((caption, i) => (dropped.uniform(step, i) < objective.caption_dropout ? '' : caption));
 }

@@ -1,15 +1,15 @@
 /** @file The train command for a config of two models, around a trainer that does no work. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { runProgram } from '../../src/cli/program.ts';
-import type { CascadeOptions, CascadeResult } from '../../src/train/cascade.ts';
-import type { CascadeConfig } from '../../src/train/cascade-config.ts';
+import type { CascadeConfig } from '../../src/train/cascade/config.ts';
+import type { CascadeOptions, CascadeResult } from '../../src/train/cascade/events.ts';
 import { fakeContext } from './context.ts';
 
 const trainCascade = vi.hoisted(() => vi.fn<(config: CascadeConfig, options: CascadeOptions) => Promise<CascadeResult>>());
-vi.mock('../../src/train/cascade.ts', () => ({ trainCascade, lowResolution: 'low_resolution' }));
+vi.mock('../../src/train/cascade/trainer.ts', () => ({ trainCascade, lowResolution: 'low_resolution' }));
 
 const text = `
 output_dir = "runs/c"
@@ -77,9 +77,31 @@ describe('train with two models', () => {
 		expect(trainCascade.mock.lastCall![1]).toMatchObject({ resume: true, overwrite: false });
 	});
 
-	it.each([['--resume', 'runs/c/checkpoints/base'], ['--dry-run']])('refuses %s %s', async (...argv) => {
-		const { code, err } = await run(...argv);
+	it('refuses to resume from another checkpoint than the newest', async () => {
+		const { code, err } = await run('--resume', 'runs/c/checkpoints/base');
 		expect(code).toBe(2);
 		expect(err).toMatch(/: is not for cascades/);
+	});
+
+	it('shows the whole config, the stages of both models and the order of their work', async () => {
+		const tiny = ['in_channels=3', 'out_channels=3', 'block_out_channels=[8]', 'norm_num_groups=4', 'layers_per_block=1'];
+		const blocks = ['down_block_types=["DownBlock2D"]', 'up_block_types=["UpBlock2D"]', 'add_attention=false'];
+		const sets = ['model', 'super_resolution.model'].flatMap((table) => [...tiny, ...blocks].map((key) => `${table}.${key}`));
+		sets.push('model.sample_size=4', 'super_resolution.model.sample_size=8', 'train.gradient_accumulation_steps=2');
+		const before = trainCascade.mock.calls.length;
+		const { code, out, err } = await run('--dry-run', ...sets.flatMap((set) => ['--set', set]));
+		expect(err).toMatch(/measuring the layers/);
+		expect(code).toBe(0);
+		expect(trainCascade.mock.calls.length).toBe(before);
+		expect(out).toMatch(/\[super_resolution\.optimizer\]\ntype = "adamw"\nlr = 0\.002/);
+		expect(out).toMatch(/parameters of base, .* parameters of super_resolution\n2 devices, 4 pipeline stages\n {2}stage 0: base\.noising/);
+		expect(out).toMatch(/ms per step predicted, bubbles \d+\.\d %/);
+		expect(out).toMatch(/rank 0 .*0F0.*\nrank 1 .*2F0/);
+		// What it prints is a config again.
+		await writeFile(join(cwd, 'again.toml'), out.slice(0, out.indexOf('\n\n', out.indexOf('[super_resolution.optimizer]'))));
+		const { readCascadeConfig } = await import('../../src/train/cascade/config.ts');
+		const { parse } = await import('smol-toml');
+		const again = readCascadeConfig(parse(await readFile(join(cwd, 'again.toml'), 'utf8')));
+		expect(again.super_resolution.optimizer.lr).toBe(2e-3);
 	});
 });

@@ -74,7 +74,12 @@ export async function openFilledSession(
 	};
 }
 
-async function setFrozenWeights(engine: LocalEngine, { parts }: RunParts, { compiled }: FilledPlan): Promise<void> {
+/** Reads the weights of the frozen parts into their banks on every device. */
+export async function setFrozenWeights(
+	engine: LocalEngine,
+	{ parts }: Pick<RunParts, 'parts'>,
+	{ compiled }: { readonly compiled: Pick<FilledPlan['compiled'], 'frozenBanks'> },
+): Promise<void> {
 	const read = new Map<string, Float32Array>();
 	for (const { device, part, layout } of compiled.frozenBanks) {
 		const buffer = engine.bank(deviceId(device), layout.bank, 'parameter');

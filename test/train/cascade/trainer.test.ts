@@ -2,15 +2,16 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { cascadeSamples, sampleCascade } from '../../src/generate/cascade.ts';
-import { createPipeline } from '../../src/generate/index.ts';
-import { type CascadeEvent, trainCascade } from '../../src/train/cascade.ts';
-import { backboneNames, readCascadeConfig } from '../../src/train/cascade-config.ts';
-import { createCascade } from '../../src/train/cascade-models.ts';
-import { openLoader } from '../../src/train/data/loader.ts';
-import { downsampled, upsampled } from '../../src/train/resize.ts';
-import { hyperOf, openSession } from '../../src/train/session.ts';
-import { expectClose } from '../helpers/close.ts';
+import { cascadeSamples, sampleCascade } from '../../../src/generate/cascade.ts';
+import { createPipeline } from '../../../src/generate/index.ts';
+import { backboneNames, readCascadeConfig } from '../../../src/train/cascade/config.ts';
+import type { CascadeEvent } from '../../../src/train/cascade/events.ts';
+import { createCascade } from '../../../src/train/cascade/models.ts';
+import { trainCascade } from '../../../src/train/cascade/trainer.ts';
+import { openLoader } from '../../../src/train/data/loader.ts';
+import { downsampled, upsampled } from '../../../src/train/resize.ts';
+import { hyperOf, openSession } from '../../../src/train/session.ts';
+import { expectClose } from '../../helpers/close.ts';
 
 let root: string;
 beforeAll(async () => {
@@ -159,7 +160,7 @@ describe('trainCascade', () => {
 		const few = readCascadeConfig({ ...raw('d'), data: { type: 'emoji', size: 64 }, model: { ...unet(16), num_class_embeds: 3 } });
 		await expect(trainCascade(few)).rejects.toThrow(/more classes than the model[\s\S]*8 classes/);
 		const odd = readCascadeConfig({ ...raw('b'), model: unet(24) });
-		await expect(trainCascade(odd)).rejects.toThrow(/the images do not fit[\s\S]*64 \/ n/);
+		await expect(trainCascade(odd)).rejects.toThrow(/the sizes of the models do not fit[\s\S]*64 \/ n/);
 		const deep = readCascadeConfig(raw('c', { parallel: { pipeline_stages: 99, partition_method: 'time', partition_split: undefined } }));
 		await expect(trainCascade(deep)).rejects.toThrow(/more stages than layers of base/);
 	});

@@ -1,13 +1,20 @@
 /** @file The config of a cascade: that of a training run for its base, and a table `[super_resolution]` for what differs in the model that enlarges. */
 import * as v from 'valibot';
-import { DiffusionPipeError } from '../core/errors.ts';
-import { readTrainConfig, type TrainConfig } from './config.ts';
-import { parseOptions } from './data/options.ts';
+import { DiffusionPipeError } from '../../core/errors.ts';
+import { readTrainConfig, type TrainConfig } from '../config.ts';
+import { parseOptions } from '../data/options.ts';
 
 /** The two backbones of a cascade, in the order of its stages. */
 export const backboneNames = ['base', 'super_resolution'] as const;
 /** One of them. */
 export type BackboneName = (typeof backboneNames)[number];
+/** Something for each of the two backbones. */
+export type PerBackbone<T> = Readonly<Record<BackboneName, T>>;
+
+/** `of` for each of the two backbones. */
+export function perBackbone<T>(of: (name: BackboneName) => T): PerBackbone<T> {
+	return { base: of('base'), super_resolution: of('super_resolution') };
+}
 
 /** A complete config of a cascade. */
 export interface CascadeConfig {
@@ -66,10 +73,10 @@ export function readCascadeConfig(raw: unknown): CascadeConfig {
 	const larger = inTable(() => readTrainConfig({ ...rest, ...own, parallel, seed: base.seed + 1 }));
 	const known: readonly [string, boolean][] = [
 		['vae.path', base.vae.path !== ''],
-		['text_encoder.path', base.text_encoder.path !== ''],
 		['lora.rank', base.lora.rank > 0],
 		['parallel.replan_after', base.parallel.replan_after > 0],
-		['eval.every_steps', base.eval.every_steps > 0],
+		['data.buckets', base.data.buckets !== undefined],
+		['parallel.placement', base.parallel.placement !== 'linear'],
 		['objective.self_conditioning', base.objective.self_conditioning > 0 || larger.objective.self_conditioning > 0],
 		['model.pretrained', base.model.pretrained !== undefined || larger.model.pretrained !== undefined],
 	];
@@ -77,10 +84,22 @@ export function readCascadeConfig(raw: unknown): CascadeConfig {
 	if (unfit) {
 		throw new DiffusionPipeError('config', 'is not for cascades', {
 			place: unfit[0],
-			expected: 'two models of pixels that are trained from nothing',
+			expected: 'two models of pixels, trained whole and from nothing, in stages one after another',
 		});
 	}
+	checkDropout(base, larger, own.objective);
 	return { base, super_resolution: larger, condition_noise };
+}
+
+/** A caption is encoded once for both models, so it is dropped for both or for neither. */
+function checkDropout(base: TrainConfig, larger: TrainConfig, own: Readonly<Record<string, unknown>> | undefined): void {
+	const [want, found] = [base.objective.caption_dropout, larger.objective.caption_dropout];
+	if (own?.caption_dropout === undefined || want === found || base.text_encoder.path === '') return;
+	throw new DiffusionPipeError('config', 'captions are dropped for both models at once', {
+		place: 'super_resolution.objective.caption_dropout',
+		expected: `${want}, as objective.caption_dropout`,
+		found: String(found),
+	});
 }
 
 /** Says that what is wrong is wrong in the table of the model that enlarges. */

@@ -1,0 +1,268 @@
+/** @file Lays both models of a cascade over devices: measures every layer, searches cuts, order and filling together, lowers and verifies one program. */
+import { availableParallelism } from 'node:os';
+import { DiffusionPipeError } from '../../core/errors.ts';
+import { measureProfile } from '../../engine/local/profile.ts';
+import { type Chain, traceChain } from '../../nn/chain.ts';
+import type { Cluster } from '../../plan/cluster/types.ts';
+import { draftPlan } from '../../plan/draft.ts';
+import { partitionChain } from '../../plan/partition/chain.ts';
+import type { PipelineTimeline } from '../../plan/pipeline/types.ts';
+import type { Profile } from '../../plan/profile/types.ts';
+import { placeSchedule } from '../../plan/schedules/index.ts';
+import { searchPlan } from '../../plan/search/index.ts';
+import { simulatePlan, walkPlan } from '../../plan/search/simulate-plan.ts';
+import type { SearchResult } from '../../plan/search/types.ts';
+import { adamwHyperSize } from '../../program/adamw.ts';
+import { type FilledProgram, lowerFilled } from '../../program/fill/lower.ts';
+import { plannedStarts } from '../../program/fill/starts.ts';
+import type { FrozenPart } from '../../program/fill/types.ts';
+import { type CompiledPipelines, lowerPipelines, lowerPlan, stageRanges } from '../../program/lower.ts';
+import { verifyProgram } from '../../program/verify.ts';
+import type { RunParts } from '../filled/parts.ts';
+import { inlineItems, profiledSizes } from '../filled/plan.ts';
+import { placeOptionsOf, replicasOf } from '../layout.ts';
+import { deviceCount, microBatchSize } from '../plan.ts';
+import { localCluster, type Planned } from '../planned.ts';
+import type { SessionConfig, TrainingSession } from '../session.ts';
+import { backboneNames, type PerBackbone, perBackbone } from './config.ts';
+
+/** The program of a cascade with what is known of its stages. */
+export interface CascadePlan {
+	/** The banks of `base`'s stages, then those of the other; in a filled run with the frozen work in the program. */
+	readonly compiled: CompiledPipelines & Partial<Pick<FilledProgram, 'frozenBanks'>>;
+	readonly cuts: PerBackbone<readonly number[]>;
+	/** Layers and measured times of every stage (0 where nothing was measured), down the devices for the base, then for the other. */
+	readonly stages: TrainingSession['plan']['stages'];
+	/** What it was made from and what that predicts; absent when nothing was measured. */
+	readonly planned?: Planned & Pick<SearchResult, 'timeline'>;
+}
+
+/** What a cascade is laid out from. */
+export interface CascadePlanOptions {
+	/** Buffers of each parameter beside its values: 2, or 3 with a moving average. */
+	readonly moments: number;
+	/** Frozen parts to run in the bubbles. */
+	readonly parts?: RunParts | undefined;
+	/** Of the run resumed: its plan, taken as it is where it is one of this layout, and its cuts, taken where nothing is to be filled. */
+	readonly known?: { readonly planned: Planned | undefined; readonly cuts: PerBackbone<readonly number[]> } | undefined;
+	/** Hears that layers are going to be measured. */
+	readonly onMeasure?: (layers: number) => void;
+}
+
+/**
+ * Compiles both chains (one output, `loss`, each) for the ranks of `config.base`, in opposite directions. Throws a config error when there are more stages than
+ * layers, an input or program error when memory does not suffice.
+ */
+export async function planCascade(
+	chains: PerBackbone<Chain>,
+	config: PerBackbone<SessionConfig>,
+	options: CascadePlanOptions,
+): Promise<CascadePlan> {
+	const { parallel: p } = config.base;
+	const { parts, known } = options;
+	checkStages(chains, p.pipeline_stages);
+	const found = known?.planned && fits(known.planned, chains, config, parts, known.cuts) ? known.planned : undefined;
+	if (found) return compiledPlan(chains, config, { ...found, ...walkPlan(found.plan, found.profile, found.cluster) }, options);
+	const cuts = fixedCuts(config, known?.cuts);
+	if (cuts && !parts) return unplanned(chains, config, cuts, options);
+	options.onMeasure?.(layerCount(chains, parts));
+	const profile = await measureCascade(chains, config.base, parts, options.moments > 2);
+	const cluster = localCluster(deviceCount(config.base), p.memory_bytes);
+	const manual = p.partition_method === 'manual' ? cuts : undefined;
+	return compiledPlan(chains, config, { profile, cluster, ...searched(config.base, profile, cluster, manual) }, options);
+}
+
+function checkStages(chains: PerBackbone<Chain>, stages: number): void {
+	for (const name of backboneNames) {
+		const { length } = chains[name].layers;
+		if (stages <= length) continue;
+		throw new DiffusionPipeError('config', `there are more stages than layers of ${name}`, {
+			place: 'parallel.pipeline_stages',
+			expected: `at most ${length}`,
+			found: String(stages),
+		});
+	}
+}
+
+/** Cuts that need no measurement: none, those that the config gives, those of the run resumed. */
+function fixedCuts(
+	config: PerBackbone<SessionConfig>,
+	known: PerBackbone<readonly number[]> | undefined,
+): PerBackbone<readonly number[]> | undefined {
+	const { parallel: p } = config.base;
+	if (p.pipeline_stages === 1) return perBackbone(() => []);
+	if (p.partition_method === 'manual') return perBackbone((name) => config[name].parallel.partition_split!);
+	return known?.base.length === p.pipeline_stages - 1 ? known : undefined;
+}
+
+/** True when a run's plan is one of this layout, for these chains and frozen parts. */
+function fits(
+	{ plan, profile, cluster }: Planned,
+	chains: PerBackbone<Chain>,
+	config: PerBackbone<SessionConfig>,
+	parts: RunParts | undefined,
+	cuts: PerBackbone<readonly number[]>,
+): boolean {
+	const { parallel: p, train: t } = config.base;
+	const cutsOf = (name: string) =>
+		plan.stages
+			.filter(({ backbone }) => backbone === name)
+			.slice(1)
+			.map(({ layers }) => layers[0]);
+	const wanted = p.partition_method === 'manual' ? fixedCuts(config, undefined)! : cuts;
+	const replicas = replicasOf(p);
+	const names = (list: readonly { readonly name: string }[]) => list.map(({ name }) => name).join();
+	return (
+		plan.schedule === p.pipeline_schedule &&
+		plan.ranks === p.pipeline_stages &&
+		plan.pipelines === p.data_parallel &&
+		plan.microBatches === t.gradient_accumulation_steps &&
+		plan.batch === t.batch_size &&
+		plan.recompute === (p.activation_checkpointing === 'full') &&
+		plan.stages.every((stage) => stage.replicas === replicas[stage.rank]) &&
+		cluster.hosts * cluster.devicesPerHost === deviceCount(config.base) &&
+		names(profile.backbones) === backboneNames.join() &&
+		profile.backbones.every(({ name, layers }) => names(layers) === names(chains[name as 'base'].layers)) &&
+		names(profile.frozen) === names(parts?.parts ?? []) &&
+		profile.frozen.every(({ layers }, i) => names(layers) === names(parts!.parts[i]!.chain.layers)) &&
+		backboneNames.every((name) => cutsOf(name).join() === wanted[name].join())
+	);
+}
+
+function layerCount(chains: PerBackbone<Chain>, parts: RunParts | undefined): number {
+	const all = [...backboneNames.map((name) => chains[name]), ...(parts?.parts ?? []).map(({ chain }) => chain)];
+	return all.reduce((n, { layers }) => n + layers.length, 0);
+}
+
+/** The profile of both chains, and of the frozen parts that are to be filled in, on as many threads as will compute side by side. */
+function measureCascade(
+	chains: PerBackbone<Chain>,
+	config: SessionConfig,
+	parts: RunParts | undefined,
+	average: boolean,
+): Promise<Profile> {
+	const { parallel: p } = config;
+	const micro = microBatchSize(config);
+	const shares = replicasOf(p).map((n) => Math.ceil(micro / n));
+	return measureProfile(
+		{
+			name: 'cascade',
+			backbones: backboneNames.map((name) => ({ name, chain: chains[name], losses: ['loss'] })),
+			frozen: (parts?.parts ?? []).map(({ name, chain }) => ({ name, chain })),
+		},
+		{
+			batchSizes: parts ? profiledSizes(config) : [...new Set([...shares, micro])].sort((a, b) => a - b),
+			threads: p.threads_per_device,
+			devices: Math.min(deviceCount(config), availableParallelism()),
+			average,
+		},
+	);
+}
+
+type Answer = Pick<SearchResult, 'plan' | 'timeline'>;
+
+/** The plan of `config`'s layout: cuts of both backbones searched together with the order of their work, or as they are given or follow from `replicas`. */
+function searched(config: SessionConfig, profile: Profile, cluster: Cluster, manual: PerBackbone<readonly number[]> | undefined): Answer {
+	const { parallel: p, train: t } = config;
+	const fixed = {
+		pipelines: p.data_parallel,
+		microBatches: t.gradient_accumulation_steps,
+		schedule: p.pipeline_schedule,
+		warmup: 'usual',
+		placement: 'linear',
+		layout: 'pipelines',
+		recompute: p.activation_checkpointing === 'full',
+	} as const;
+	if (!p.replicas && !manual) return searchPlan(profile, cluster, t.batch_size, { stages: p.pipeline_stages, baselines: false, ...fixed });
+	const replicas = replicasOf(p);
+	const byTime = profile.backbones.map(({ layers }, b) => {
+		const layerMs = layers.map((l) => l.forwardMs.at(-1)! + l.backwardInputMs.at(-1)! + l.backwardWeightMs.at(-1)!);
+		const { stages } = partitionChain({ layerMs, stages: p.pipeline_stages, replicas: b === 0 ? replicas : [...replicas].reverse() });
+		return stages.slice(1).map(({ from }) => from);
+	});
+	const cuts = manual ? backboneNames.map((name) => manual[name]) : byTime;
+	return simulatePlan(draftPlan(profile, cluster, t.batch_size, cuts, { ...fixed, replicas }), profile, cluster);
+}
+
+/** Lowers a plan, with its frozen work in it. */
+function compiledPlan(
+	chains: PerBackbone<Chain>,
+	config: PerBackbone<SessionConfig>,
+	planned: Planned & Answer,
+	{ moments, parts }: CascadePlanOptions,
+): CascadePlan {
+	const { plan, profile, cluster, timeline } = planned;
+	const training = lowerPlan(
+		plan,
+		backboneNames.map((name) => ({ chain: { ...chains[name], name } })),
+		{ moments, hyperSize: adamwHyperSize, recompute: config.base.parallel.activation_checkpointing },
+	);
+	const compiled = parts ? { ...training, ...filled(training, planned, timeline, parts) } : training;
+	verify(compiled, config.base);
+	const own = (name: string) => plan.stages.filter(({ backbone }) => backbone === name);
+	return {
+		compiled,
+		cuts: perBackbone((name) =>
+			own(name)
+				.slice(1)
+				.map(({ layers }) => layers[0]),
+		),
+		stages: plan.stages.map(({ backbone, layers: [from, to], forwardMs, backwardMs }) => ({
+			layers: layerNames(chains, backbone as 'base', from, to),
+			ms: forwardMs + backwardMs,
+		})),
+		planned: { profile, cluster, plan, timeline },
+	};
+}
+
+function filled(
+	training: CompiledPipelines,
+	{ plan, profile }: Planned,
+	timeline: PipelineTimeline,
+	{ parts, given }: RunParts,
+): FilledProgram {
+	const traced = parts.map(({ name, chain, takes }): FrozenPart => ({ name, trace: traceChain(chain, 1), takes }));
+	return lowerFilled(training, {
+		parts: traced,
+		given,
+		items: plan.fill.length > 0 ? plan.fill : inlineItems(profile, plan, timeline.endMs),
+		starts: plannedStarts(training.program, plan, timeline),
+	});
+}
+
+/** The program of cuts about which nothing was measured. */
+function unplanned(
+	chains: PerBackbone<Chain>,
+	config: PerBackbone<SessionConfig>,
+	cuts: PerBackbone<readonly number[]>,
+	{ moments }: CascadePlanOptions,
+): CascadePlan {
+	const { parallel: p, train: t } = config.base;
+	const batch = microBatchSize(config.base);
+	const compiled = lowerPipelines(
+		backboneNames.map((name) => ({ trace: traceChain({ ...chains[name], name }, batch), cuts: cuts[name] })),
+		{
+			schedule: placeSchedule('bidirectional', { ...placeOptionsOf(config.base), backbones: 2 }, 'parallel.pipeline_schedule'),
+			pipelines: p.data_parallel,
+			replicas: replicasOf(p),
+			microBatches: t.gradient_accumulation_steps,
+			microBatchSize: batch,
+			recompute: p.activation_checkpointing,
+			moments,
+			hyperSize: adamwHyperSize,
+		},
+	);
+	verify(compiled, config.base);
+	const stages = backboneNames.flatMap((name) =>
+		stageRanges(chains[name].layers.length, cuts[name]).map(([from, to]) => ({ layers: layerNames(chains, name, from, to), ms: 0 })),
+	);
+	return { compiled, cuts, stages };
+}
+
+function layerNames(chains: PerBackbone<Chain>, name: (typeof backboneNames)[number], from: number, to: number): string[] {
+	return chains[name].layers.slice(from, to).map((layer) => `${name}.${layer.name}`);
+}
+
+function verify({ program }: CompiledPipelines, { parallel: p }: SessionConfig): void {
+	verifyProgram(program, p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {});
+}

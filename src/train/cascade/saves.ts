@@ -1,0 +1,145 @@
+/** @file What a cascade leaves on disk: a checkpoint of each model at the same steps, and both as one pipeline. */
+import { join } from 'node:path';
+import { DiffusionPipeError } from '../../core/errors.ts';
+import { writeFolderAtomic } from '../../io/atomic.ts';
+import { readJson } from '../../io/json-file.ts';
+import { readCluster } from '../../plan/cluster/read.ts';
+import { readPlan } from '../../plan/plan-json.ts';
+import { readProfile } from '../../plan/profile/read.ts';
+import {
+	type CheckpointContent,
+	checkpointName,
+	listCheckpoints,
+	partName,
+	pruneCheckpoints,
+	readCheckpointTensors,
+	readTrainingState,
+	repairCheckpoints,
+	writeCheckpoint,
+	writePipelineFolder,
+} from '../checkpoint.ts';
+import { configDifferences } from '../config-difference.ts';
+import type { FrozenText } from '../frozen.ts';
+import type { Planned } from '../planned.ts';
+import { type RunFolder, runFolder } from '../run-folder.ts';
+import { type BackboneName, backboneNames, type CascadeConfig, type PerBackbone, perBackbone } from './config.ts';
+import type { CascadeModels } from './models.ts';
+import type { CascadeSession } from './session.ts';
+
+const moments = { exp_avg: 0, exp_avg_sq: 1 } as const;
+
+/** A step of which both models have a checkpoint. */
+export interface CascadeSave {
+	readonly step: number;
+	readonly paths: PerBackbone<string>;
+}
+
+/** The newest step of which both models have a whole checkpoint in the folder of a run. */
+export async function newestCascadeSave(root: string): Promise<CascadeSave | undefined> {
+	const { checkpoints } = runFolder(root);
+	const listed = { base: await listIn('base'), super_resolution: await listIn('super_resolution') };
+	const step = listed.base.findLast((known) => listed.super_resolution.includes(known));
+	return step === undefined ? undefined : { step, paths: perBackbone((name) => join(checkpoints, name, checkpointName(step))) };
+
+	async function listIn(name: BackboneName): Promise<number[]> {
+		return (await listCheckpoints(join(checkpoints, name))).map((save) => save.step);
+	}
+}
+
+/** What a run is resumed from. */
+export interface ResumedCascade extends CascadeSave {
+	readonly cuts: PerBackbone<readonly number[]>;
+	/** Of the run's folder, where it has one that can be read. */
+	readonly planned: Planned | undefined;
+}
+
+/** The newest save of the run in `folder`. Throws a config error when what is learned is another than then. */
+export async function resumedCascade(folder: RunFolder, config: CascadeConfig): Promise<ResumedCascade | undefined> {
+	for (const name of backboneNames) await repairCheckpoints(join(folder.checkpoints, name));
+	const save = await newestCascadeSave(folder.root);
+	if (!save) return undefined;
+	const states = { base: await readTrainingState(save.paths.base), super_resolution: await readTrainingState(save.paths.super_resolution) };
+	const old = states.base.config as unknown as CascadeConfig;
+	const each = backboneNames.flatMap((name) => configDifferences(old[name], config[name], '').map((text) => `${name}.${text}`));
+	const differences = [...each, ...configDifferences(old.condition_noise, config.condition_noise, 'condition_noise')];
+	if (differences.length > 0) {
+		throw new DiffusionPipeError('config', 'differs from the run that made the checkpoint', {
+			place: join(folder.checkpoints, 'base'),
+			found: differences.join('; '),
+			hint: 'give the old values',
+		});
+	}
+	return { ...save, cuts: perBackbone((name) => states[name].cuts), planned: await knownPlan(folder) };
+}
+
+/** What the run was planned from, if it is there and whole. */
+async function knownPlan(folder: RunFolder): Promise<Planned | undefined> {
+	try {
+		return {
+			profile: readProfile(await readJson(folder.profile), folder.profile),
+			cluster: readCluster(await readJson(folder.cluster), folder.cluster),
+			plan: readPlan(await readJson(folder.plan), folder.plan),
+		};
+	} catch {
+		return undefined;
+	}
+}
+
+/** What is saved of a cascade. */
+export interface CascadeContent {
+	readonly config: CascadeConfig;
+	readonly models: CascadeModels;
+	readonly session: Pick<CascadeSession, 'plan' | 'parameters'>;
+	readonly text: FrozenText | undefined;
+	readonly classes: readonly string[] | undefined;
+	/** Moment with the moving average of the weights, if one is kept. */
+	readonly average: number | undefined;
+}
+
+/** Reads both models' tensors into the banks of every replica. Throws what `readCheckpointTensors` throws. */
+export async function readCascade({ paths }: CascadeSave, { models, session, average }: CascadeContent): Promise<void> {
+	for (const name of backboneNames) {
+		const part = partName(models.parts[name].className);
+		await readCheckpointTensors(paths[name], part, session.parameters[name], moments, average, false);
+	}
+}
+
+/** Writes a checkpoint of each model, and removes old ones. */
+export async function saveCascade(folder: RunFolder, content: CascadeContent, step: number): Promise<void> {
+	const folders = perBackbone((name) => join(folder.checkpoints, name));
+	for (const name of backboneNames) await writeCheckpoint(folders[name], contentOf(content, name, step));
+	for (const name of backboneNames) await pruneCheckpoints(folders[name], content.config.base.checkpoint.keep_last);
+}
+
+/** Writes the base as a pipeline, and in its folder the other as `super_resolution`. */
+export async function finishCascade(folder: RunFolder, content: CascadeContent, step: number): Promise<void> {
+	const role = content.average === undefined ? 'parameter' : ({ moment: content.average } as const);
+	await writeFolderAtomic(
+		folder.pipeline,
+		async (dir) => {
+			await writePipelineFolder(dir, contentOf(content, 'base', step), role);
+			await writePipelineFolder(join(dir, 'super_resolution'), contentOf(content, 'super_resolution', step), role);
+		},
+		{ replace: true },
+	);
+}
+
+function contentOf(
+	{ config, models, session, text, classes, average }: CascadeContent,
+	name: BackboneName,
+	step: number,
+): CheckpointContent {
+	const { denoiser, className, scheduler } = models.parts[name];
+	return {
+		state: { version: 1, step, cuts: session.plan.cuts[name], config: config as unknown as Record<string, unknown> },
+		model: { className, config: denoiser.config },
+		scheduler,
+		classes,
+		frozen: { vae: undefined, text: models.texts[name].length > 0 ? text : undefined },
+		sample: { steps: config.base.sample.steps, guidanceScale: config.base.sample.guidance_scale },
+		parameters: session.parameters[name],
+		moments,
+		average,
+		lora: undefined,
+	};
+}
