@@ -265,11 +265,13 @@ export function engineSuite(name: string, makeEngine: MakeEngine, { rtol = 1e-5 
 
 	describe(`${name}: three steps of AdamW under every schedule`, () => {
 		for (const where of onEight) it(where.name, () => stepsAgree(skipChain, where, false));
-		const pairs = [
-			['8 ranks', 8, undefined],
-			['2 x ranks of 1, 2 and 1 devices', 3, [1, 2, 1]],
+		const cascades = [
+			['8 ranks', 2, 8, undefined],
+			['2 x ranks of 1, 2 and 1 devices', 2, 3, [1, 2, 1]],
+			['3 backbones by turns, 4 ranks', 3, 4, undefined],
+			['3 backbones by turns, 2 x ranks of 1 and 2 devices', 3, 2, [1, 2]],
 		] as const;
-		for (const [where, ranks, shares] of pairs) it(`bidirectional, ${where}`, () => cascadeAgrees(ranks, shares));
+		for (const [where, backbones, ranks, shares] of cascades) it(`bidirectional, ${where}`, () => cascadeAgrees(backbones, ranks, shares));
 		const swept = [
 			{ ...layout(evenCuts(selfChain, 8), '1f1b', 1, 8), name: '1f1b, 8 ranks' },
 			{ ...layout(evenCuts(selfChain, 4), 'zero-bubble', 2, 2), name: 'zero-bubble, folded', place: foldedOnTwo, shares: [1, 2] },
@@ -358,16 +360,21 @@ export function engineSuite(name: string, makeEngine: MakeEngine, { rtol = 1e-5 
 		}
 	};
 
-	/** Two backbones of equal names, one down the ranks and one up, each with its own loss, gradient norm and step size. */
-	const cascadeAgrees = async (ranks: number, shares: readonly number[] | undefined) => {
+	/** Backbones whose parameters have the same names, by turns down the ranks and up, each with its own loss, gradient norm and step size. */
+	const cascadeAgrees = async (backbones: number, ranks: number, shares: readonly number[] | undefined) => {
 		const pipelines = shares ? 2 : 1;
 		const microBatches = shares ? 2 : batch;
 		const microBatchSize = batch / (pipelines * microBatches);
-		const chains = [skipChain, { ...skipChain, name: 'larger', layers: skipChain.layers.filter(({ name: l }) => l !== 'up2') }];
+		const without = (layer: string, name: string): Chain => ({
+			...skipChain,
+			name,
+			layers: skipChain.layers.filter((l) => l.name !== layer),
+		});
+		const chains = [skipChain, without('up2', 'larger'), without('up5', 'largest')].slice(0, backbones);
 		const compiled = lowerPipelines(
 			chains.map((chain) => ({ trace: traceChain(chain, microBatchSize), cuts: evenCuts(chain, ranks) })),
 			{
-				schedule: placeSchedule('bidirectional', { ranks, microBatches, backbones: 2 }),
+				schedule: placeSchedule('bidirectional', { ranks, microBatches, backbones }),
 				pipelines,
 				microBatches,
 				microBatchSize,
