@@ -15,7 +15,10 @@ interface Planned {
 	readonly plan: Plan;
 }
 
-/** Costs of `program`, whose stages are those of the plan: runs of stages and of frozen layers take what the profile says, other graphs nothing. */
+/**
+ * Costs of `program`, whose stages are those of the plan: runs of stages and of frozen layers take what the profile says; other graphs, and what devices do
+ * between runs, what its `handling` says, nothing without.
+ */
 export function costsOf(program: Program, { profile, cluster, plan }: Planned): SimulationCosts {
 	const runMs = new Map<GraphId, number>();
 	for (const { prologue, iteration, epilogue } of program.devices) {
@@ -25,18 +28,20 @@ export function costsOf(program: Program, { profile, cluster, plan }: Planned): 
 	const trained = profile.backbones.flatMap(({ layers }) => layers);
 	const elements = trained.reduce((sum, { gradBytes }) => sum + gradBytes / 4, 0);
 	const updateMs = trained.reduce((sum, layer) => sum + (layer.updateMs ?? 0), 0);
+	const { handling: h } = profile;
 	return {
-		runMs: (graph) => runMs.get(graph) ?? 0,
-		transferMs: (bytes, from, to) => transferMs(cluster, bytes, from, to),
+		runMs: (graph) => runMs.get(graph) || (h?.joinMs ?? 0),
+		transferMs: (bytes, from, to) => h?.messageMs ?? transferMs(cluster, bytes, from, to),
 		allReduceMs: (bytes, devices) => allReduceMs(cluster, bytes, devices),
 		updateMs: (count) => (elements > 0 ? (updateMs * count) / elements : 0),
+		...(h ? { feedMs: () => h.feedMs, fetchMs: () => h.fetchMs, sendMs: h.sendMs, betweenMs: h.betweenMs } : {}),
 	};
 }
 
-/** One iteration of `program` from when all devices begin it together to when the last ends it, ms. */
+/** One iteration of `program` as the host waits for it, all devices beginning it together, ms. */
 export function programMs(program: Program, planned: Planned): number {
 	const { start, end } = extentOf(ofIteration(simulate(program, costsOf(program, planned), { together: true }), 0));
-	return end - start;
+	return end - start + (planned.profile.handling?.stepMs ?? 0);
 }
 
 function msOf(

@@ -22,6 +22,10 @@ export interface SimulationCosts {
 	readonly feedMs?: (bytes: number) => number;
 	/** Device to host; absent: nothing. */
 	readonly fetchMs?: (bytes: number) => number;
+	/** What a send keeps its device busy for, beside the message's way; absent: nothing. */
+	readonly sendMs?: number;
+	/** What a device takes from one instruction to the next, drops apart; absent: nothing. */
+	readonly betweenMs?: number;
 }
 
 export interface SimulateOptions {
@@ -80,9 +84,11 @@ export function simulate(
 			for (const device of walk.now.keys()) walk.now.set(device, start);
 		}
 		const members = 'group' in step.instruction ? verified.program.groups[step.instruction.group]!.length : 0;
-		if (members > 0) collective(walk, order.slice(i, i + members));
+		const steps = order.slice(i, i + Math.max(1, members));
+		for (const { device, instruction } of steps) if (instruction.op !== 'drop') spend(walk, device, costs.betweenMs);
+		if (members > 0) collective(walk, steps);
 		else single(walk, step);
-		i += Math.max(1, members);
+		i += steps.length;
 	}
 	return { devices: devices.map(({ device }) => ({ device, spans: walk.spans.get(device)! })) };
 }
@@ -135,6 +141,7 @@ function send(walk: Walk, step: Step, { peer, channel, slot }: Extract<Instructi
 	const start = Math.max(walk.now.get(step.device)!, walk.linkFree.get(link) ?? 0);
 	const end = start + checkTime(walk, step, walk.costs.transferMs(bytesOf(walk.typesOf(step)), step.device, peer));
 	walk.linkFree.set(link, end);
+	spend(walk, step.device, walk.costs.sendMs);
 	const number = walk.sent.get(channel) ?? 0;
 	walk.sent.set(channel, number + 1);
 	const message = `${channel} ${number}`;
@@ -176,6 +183,11 @@ function occupy(walk: Walk, step: Step, { kind, name, ms, action }: Work): void 
 	const end = start + checkTime(walk, step, ms);
 	walk.now.set(step.device, end);
 	if (ms > 0 || kind === 'run') add(walk, step, { name, kind, start, end, ...(action ? { action } : {}) });
+}
+
+/** Time of a device that is no span's. */
+function spend({ now }: Walk, device: DeviceId, ms = 0): void {
+	now.set(device, now.get(device)! + ms);
 }
 
 function add(walk: Walk, { device, section, round }: Step, span: Span): void {

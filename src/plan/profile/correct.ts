@@ -1,6 +1,7 @@
 /** @file Puts measured times of stages and frozen frames in place of a profile's sums, layer by layer in proportion. */
 import type { Action } from '../schedules/types.ts';
 import type { Plan } from '../types.ts';
+import { measuredHandling } from './handling.ts';
 import { timeAt } from './times.ts';
 import type { FrozenComponent, FrozenLayer, Profile, TrainedLayer } from './types.ts';
 
@@ -11,12 +12,18 @@ export interface MeasuredSpan {
 	readonly start: number;
 	readonly end: number;
 	readonly action?: Action;
+	/** Occupies no device. */
+	readonly beside?: boolean;
+	/** Of a send and its receive: the same name, of no other in the iteration. */
+	readonly message?: string;
 	/** Layers [from, to) of a component on samples [from, to). */
 	readonly frozen?: { readonly part: string; readonly layers: readonly [number, number]; readonly samples: readonly [number, number] };
 }
 
-/** A measured iteration. */
+/** A measured iteration. Waits are spans of their own (`recv`, `idle`): between two spans of a device nothing waits. */
 export interface MeasuredTimeline {
+	/** How long the host waited for it, ms. */
+	readonly stepMs?: number;
 	readonly devices: readonly { readonly device: number; readonly spans: readonly MeasuredSpan[] }[];
 }
 
@@ -24,7 +31,7 @@ export interface MeasuredTimeline {
  * `profile` with every layer's times scaled so that the sums over each stage of `plan` (forward, backward, optimiser) and over each frozen frame are the
  * medians that `timelines` measured. A stage's layers are scaled alike; so are a frame's, at the batch sizes of the profile around its samples, and at the
  * other sizes by the mean factor of the layer. Frames that contradict each other are met in proportion. What was not measured, or took no time in the
- * profile, stays. Expects the plan's stages to be the timelines'.
+ * profile, stays. What passes beside the layers' work is the mean of what was measured. Expects the plan's stages to be the timelines'.
  */
 export function correctProfile(profile: Profile, plan: Plan, timelines: readonly MeasuredTimeline[]): Profile {
 	return {
@@ -37,6 +44,7 @@ export function correctProfile(profile: Profile, plan: Plan, timelines: readonly
 			),
 		})),
 		frozen: profile.frozen.map((component) => correctComponent(component, profile.batchSizes, timelines)),
+		handling: measuredHandling(timelines),
 	};
 }
 

@@ -40,6 +40,17 @@ const schema = v.strictObject({
 	batchSizes: v.pipe(v.array(count), v.nonEmpty()),
 	backbones: v.pipe(v.array(backbone), v.nonEmpty()),
 	frozen: v.array(component),
+	handling: v.exactOptional(
+		v.strictObject({
+			feedMs: notNegative,
+			fetchMs: notNegative,
+			joinMs: notNegative,
+			sendMs: notNegative,
+			messageMs: v.exactOptional(notNegative),
+			betweenMs: notNegative,
+			stepMs: notNegative,
+		}),
+	),
 });
 
 /** Makes the error of a field. */

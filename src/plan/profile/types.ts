@@ -58,6 +58,24 @@ export interface FrozenComponent {
 	readonly layers: readonly FrozenLayer[];
 }
 
+/** What devices do beside computing layers, mean ms of each. */
+export interface Handling {
+	/** A slot fed from the host. */
+	readonly feedMs: number;
+	/** A slot fetched to the host. */
+	readonly fetchMs: number;
+	/** A graph of no layer: rows cut or joined, a norm. */
+	readonly joinMs: number;
+	/** A value handed to the link. */
+	readonly sendMs: number;
+	/** From when a value was sent to when the device that waits for it has it, median; absent where nobody waited: the cluster's link says it then. */
+	readonly messageMs?: number;
+	/** From one instruction to the next, in which values are dropped. */
+	readonly betweenMs: number;
+	/** Of an iteration, what passes on no device: from the host's call to the first instruction and back from the last. */
+	readonly stepMs: number;
+}
+
 export interface Profile {
 	readonly version: 1;
 	readonly name: string;
@@ -65,4 +83,6 @@ export interface Profile {
 	readonly batchSizes: readonly number[];
 	readonly backbones: readonly Backbone[];
 	readonly frozen: readonly FrozenComponent[];
+	/** Known once an iteration was traced; a program is walked with it, plans are searched without. */
+	readonly handling?: Handling;
 }

@@ -6,7 +6,7 @@ import type { Profile } from '../../../src/plan/profile/types.ts';
 import { walkPlan } from '../../../src/plan/search/simulate-plan.ts';
 import { extentOf, ofIteration } from '../../../src/program/timeline.ts';
 import { readSessionConfig } from '../../../src/train/config.ts';
-import { planTraining } from '../../../src/train/plan.ts';
+import { planOfCuts, planTraining } from '../../../src/train/plan.ts';
 import { mixedChain } from '../chains.ts';
 
 const profile = (count: number): Profile => ({
@@ -42,4 +42,26 @@ it('agrees with the plan', async () => {
 	const extents = [0, 1, 2].map((round) => extentOf(ofIteration(timeline, round)));
 	for (const { start, end } of extents) expect(end - start).toBeCloseTo(extents[0]!.end - extents[0]!.start, 9);
 	expect(extents[1]!.start).toBe(extents[0]!.end);
+});
+
+it('counts what devices do between runs, and the host’s share, where the profile knows them', async () => {
+	const config = readSessionConfig({
+		train: { max_steps: 1, batch_size: 8, gradient_accumulation_steps: 2 },
+		parallel: { data_parallel: 2 },
+	});
+	const { compiled } = await planTraining(config, mixedChain, 2);
+	const planned = planOfCuts(config, profile(mixedChain.layers.length), []);
+	// Two devices that do the same.
+	const handling = { feedMs: 0.5, fetchMs: 0.25, joinMs: 2, sendMs: 1, betweenMs: 0.125, stepMs: 3 };
+	const without = programMs(compiled.program, planned);
+	const { iteration } = compiled.program.devices[0]!;
+	const count = (of: (i: (typeof iteration)[number]) => boolean) => iteration.filter(of).length;
+	const more =
+		count((i) => i.op === 'feed') * 0.5 +
+		count((i) => i.op === 'fetch') * 0.25 +
+		count((i) => i.op === 'run' && !i.action) * 2 +
+		// Before the first instruction nothing is counted: the iteration begins with it.
+		(count((i) => i.op !== 'drop') - 1) * 0.125 +
+		3;
+	expect(programMs(compiled.program, { ...planned, profile: { ...planned.profile, handling } })).toBeCloseTo(without + more, 9);
 });
