@@ -5,11 +5,10 @@
 import { programMs } from '../engine/simulate/costs.ts';
 import { writeWhole } from '../io/atomic.ts';
 import type { Chain } from '../nn/chain.ts';
-import { correctProfile } from '../plan/profile/correct.ts';
+import { correctProfile, type MeasuredTimeline } from '../plan/profile/correct.ts';
 import type { Profile } from '../plan/profile/types.ts';
 import type { Compiled } from '../program/lower.ts';
 import { formatProgram } from '../program/text.ts';
-import type { Timeline } from '../program/timeline.ts';
 import type { TrainEvent } from './events.ts';
 import type { PlacedParameter } from './parameters.ts';
 import type { TrainingPlan } from './plan.ts';
@@ -46,6 +45,8 @@ export interface ReplanSetup {
 	readonly moments: number;
 	/** Plans under a profile. */
 	readonly plan: (profile: Profile) => Promise<Candidate>;
+	/** Milliseconds of a steady clock. Default performance.now. */
+	readonly clock?: () => number;
 	/** Share of a step's time that must be won to move. */
 	readonly least: number;
 	/** Hears how it was decided, when it is done. */
@@ -60,11 +61,11 @@ const window = 8;
  * `first` do not.
  */
 export function replanningSession(first: TrainingSession, planned: Planned, setup: ReplanSetup): TrainingSession {
-	const { after, maxSteps, firstStep, moments, least } = setup;
+	const { after, maxSteps, firstStep, moments, least, clock = () => performance.now() } = setup;
 	let current = first;
 	let steps = firstStep;
 	let ahead: Parameters<TrainingSession['step']>[3];
-	let timelines: Timeline[] = [];
+	let timelines: MeasuredTimeline[] = [];
 	let byName = namesOf(first);
 	const parameters = first.parameters.map((p): PlacedParameter => ({ ...p, views: (role) => byName.get(p.name)!.views(role) }));
 	const session: TrainingSession = {
@@ -78,12 +79,14 @@ export function replanningSession(first: TrainingSession, planned: Planned, setu
 		async step(...[feeds, hyper, trace = false, next, ...more]) {
 			const wanted = steps < after && steps >= after - window;
 			ahead = next;
+			const start = clock();
 			const result = await current.step(feeds, hyper, trace || wanted, next, ...more);
+			const stepMs = clock() - start;
 			steps++;
 			const { traced } = result;
 			// Steps of another program, and the first of a run, which touches memory for the first time, say nothing about the plan.
 			if (wanted && traced?.section === 'iteration' && traced.compiled === current.plan.compiled && !traced.swept && steps > firstStep + 1)
-				timelines.push(traced.timeline);
+				timelines.push({ ...traced.timeline, stepMs });
 			return result;
 		},
 		async rearrange() {
