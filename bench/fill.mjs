@@ -5,11 +5,12 @@
  * step of every kind, each time beginning with another; medians count. Of a plan with b = (S-1)/M and the measured ratio r, filling can gain at most (1 + b + r) / max(1 + b, 1 + r):
  * `of_ideal` is what it gained over that. Plans are made from layers measured one by one and corrected by traced steps of the unfilled
  * pipeline, predictions by walking the programs with these costs. `prediction_error`: median of |predicted - measured| / measured over all plans.
- * `bubble_share`: of the filled iterations, as traced. With DIFFUSIONPIPE_PYTHON: the same training in PyTorch on the same cores (DistributedDataParallel and torch.distributed.pipelining 1F1B, both
+ * `memory_error`: the same of the most memory that each device holds. `bubble_share`: of the filled iterations, as traced. With DIFFUSIONPIPE_PYTHON: the same training in PyTorch on the same cores (DistributedDataParallel and torch.distributed.pipelining 1F1B, both
  * over Gloo, encoders inline).
  */
 import { programMs } from '../dist/engine/simulate/costs.js';
 import { correctProfile } from '../dist/plan/profile/correct.js';
+import { bubbleShare, frozenOverTrained, memoryErrors, traceByTurns } from './lib/fill-figures.mjs';
 import { controlNetJob, denoiserJob, measureJob, openFillRun } from './lib/fill-job.mjs';
 import { geometricMean, median, significant } from './lib/stats.mjs';
 
@@ -56,6 +57,7 @@ export async function run({ quick, log, args }) {
 	const only = args.find((a) => a.startsWith('--only='))?.slice(7);
 	const rows = [];
 	const errors = [];
+	const memory = [];
 	for (const [name, workload] of Object.entries(workloads)) {
 		if (only && only !== name) continue;
 		const job = await workload.open();
@@ -77,8 +79,8 @@ export async function run({ quick, log, args }) {
 					if (round >= 2) ms.get(kind).push(step.ms);
 				}
 			}
-			const traced = [];
-			for (let i = 0; i < 5; i++) traced.push((await opened[0][1].next({ trace: true })).timeline);
+			const { traced, tracedMs, plainMs } = await traceByTurns(opened[0][1], quick ? 5 : 15);
+			for (const [, each] of opened) memory.push(...(await memoryErrors(each.planned, (await each.next({ trace: true })).held)));
 			const m = Object.fromEntries([...ms].map(([kind, all]) => [kind, median(all)]));
 			const r = frozenOverTrained(profile, batch / microBatches);
 			const b = 1 / microBatches;
@@ -98,8 +100,9 @@ export async function run({ quick, log, args }) {
 				filled_over_gpipe: significant(m.gpipe / m.filled, 4),
 				filled_over_data_parallel: significant(m.data_parallel / m.filled, 4),
 				...(m.ddp ? { vs_ddp: significant(m.ddp / m.filled, 4), vs_torch_pipelining: significant(m.pipelining / m.filled, 4) } : {}),
-				bubble_share: significant(median(traced.map(bubbleShare)), 3),
+				bubble_share: significant(median(traced.map(({ timeline }) => bubbleShare(timeline))), 3),
 				bubble_predicted: significant(opened[0][1].planned.plan.bubbleRatio.filled, 3),
+				traced_over_untraced: significant(tracedMs / plainMs, 4),
 			});
 			log(
 				`  ${[...Object.entries(m)].map(([kind, value]) => `${kind} ${value.toFixed(1)}`).join(', ')} ms; last losses ${[...losses.values()].map((l) => l.toFixed(5)).join(' ')}`,
@@ -122,6 +125,8 @@ export async function run({ quick, log, args }) {
 			...mean('filled_over_data_parallel'),
 			...mean('vs_ddp'),
 			...mean('vs_torch_pipelining'),
+			...mean('traced_over_untraced'),
+			memory_error: significant(median(memory), 3),
 			prediction_error: significant(median(errors.map(([, predicted, measured]) => Math.abs(predicted - measured) / measured)), 3),
 			bubble_share: significant(median(rows.map((row) => row.bubble_share)), 3),
 		},
@@ -155,22 +160,4 @@ async function openPeers(name, { model }, microBatches, plan, log) {
 		log(`no PyTorch peer: ${error.message}`);
 		return [];
 	}
-}
-
-/** Frozen forward time over trained forward and backward time, per sample on one device. */
-function frozenOverTrained({ batchSizes, backbones, frozen }, micro) {
-	const at = batchSizes.indexOf(micro);
-	const last = batchSizes.length - 1;
-	const sum = (layers, key, i) => layers.reduce((n, layer) => n + layer[key][i], 0) / batchSizes[i];
-	const trained = ['forwardMs', 'backwardInputMs', 'backwardWeightMs'].reduce((n, key) => n + sum(backbones[0].layers, key, at), 0);
-	return frozen.reduce((n, { layers }) => n + sum(layers, 'forwardMs', last), 0) / trained;
-}
-
-/** Idle device time over device time of a traced iteration. */
-function bubbleShare({ devices }) {
-	const spans = devices.flatMap((d) => d.spans);
-	const [start, end] = [Math.min(...spans.map((s) => s.start)), Math.max(...spans.map((s) => s.end))];
-	const waits = new Set(['recv', 'idle', 'send', 'allReduce']);
-	const busy = spans.reduce((ms, s) => ms + (waits.has(s.kind) ? 0 : s.end - s.start), 0);
-	return 1 - busy / (devices.length * (end - start));
 }

@@ -113,7 +113,7 @@ export function measureJob(job, microBatches) {
 	return measureRun(configOf(job.batch, microBatches, { pipeline_stages: 2 }), job.chain, job.parts, false);
 }
 
-/** A session of the job under `profile`; `next()` takes a step and gives { ms, loss, timeline }. */
+/** A session of the job under `profile`; `next()` takes a step and gives { ms, loss, timeline, held }. */
 export async function openFillRun(job, profile, { microBatches, parallel, fill = true, effort = 1 }) {
 	const config = configOf(job.batch, microBatches, parallel);
 	const planned = compileFilled(config, job.chain, job.parts, profile, 2, { fill, effort });
@@ -128,7 +128,7 @@ export async function openFillRun(job, profile, { microBatches, parallel, fill =
 			const { hyper } = hyperOf(config, step++);
 			const start = performance.now();
 			const { loss, traced } = await session.step(feeds, hyper, trace, ahead);
-			return { ms: performance.now() - start, loss, timeline: traced?.timeline };
+			return { ms: performance.now() - start, loss, timeline: traced?.timeline, held: traced?.held };
 		},
 		close: () => session.close(),
 	};

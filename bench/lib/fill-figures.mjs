@@ -1,0 +1,43 @@
+/** @file Figures of `bench fill` that are no ratio of two medians: what a traced iteration and a profile tell. */
+import { measureWorkspaces } from '../../dist/engine/local/workspace.js';
+import { verifyProgram } from '../../dist/program/verify.js';
+import { peakHeld } from '../../dist/train/recording.js';
+import { median } from './stats.mjs';
+
+/** Steps of `run` with a timeline and without by turns: what the traced ones gave, and the medians of both. */
+export async function traceByTurns(run, rounds) {
+	const [traced, plain] = [[], []];
+	for (let i = 0; i < rounds; i++) {
+		traced.push(await run.next({ trace: true }));
+		plain.push((await run.next()).ms);
+	}
+	return { traced, tracedMs: median(traced.map(({ ms }) => ms)), plainMs: median(plain) };
+}
+
+/** By device, |predicted - measured| / measured of the most memory that an iteration holds: what the verifier says, and what slots and graphs were. */
+export async function memoryErrors({ compiled: { program, graphs } }, held) {
+	const workspaces = await measureWorkspaces(graphs);
+	const verified = verifyProgram(program);
+	return program.devices.map(({ iteration }, k) => {
+		const measured = held[k].fixedBytes + peakHeld(iteration, held[k], workspaces);
+		return Math.abs(verified.devices[k].peakBytes - measured) / measured;
+	});
+}
+
+/** Frozen forward time over trained forward and backward time, per sample on one device. */
+export function frozenOverTrained({ batchSizes, backbones, frozen }, micro) {
+	const at = batchSizes.indexOf(micro);
+	const last = batchSizes.length - 1;
+	const sum = (layers, key, i) => layers.reduce((n, layer) => n + layer[key][i], 0) / batchSizes[i];
+	const trained = ['forwardMs', 'backwardInputMs', 'backwardWeightMs'].reduce((n, key) => n + sum(backbones[0].layers, key, at), 0);
+	return frozen.reduce((n, { layers }) => n + sum(layers, 'forwardMs', last), 0) / trained;
+}
+
+/** Idle device time over device time of a traced iteration. */
+export function bubbleShare({ devices }) {
+	const spans = devices.flatMap((d) => d.spans);
+	const [start, end] = [Math.min(...spans.map((s) => s.start)), Math.max(...spans.map((s) => s.end))];
+	const waits = new Set(['recv', 'idle', 'send', 'allReduce']);
+	const busy = spans.reduce((ms, s) => ms + (waits.has(s.kind) ? 0 : s.end - s.start), 0);
+	return 1 - busy / (devices.length * (end - start));
+}
