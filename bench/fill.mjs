@@ -10,7 +10,8 @@
  */
 import { programMs } from '../dist/engine/simulate/costs.js';
 import { correctProfile } from '../dist/plan/profile/correct.js';
-import { bubbleShare, frozenOverTrained, memoryErrors, traceByTurns } from './lib/fill-figures.mjs';
+import { bubbleRatio } from '../dist/program/timeline.js';
+import { frozenOverTrained, memoryErrors, traceByTurns } from './lib/fill-figures.mjs';
 import { controlNetJob, denoiserJob, measureJob, openFillRun } from './lib/fill-job.mjs';
 import { geometricMean, median, significant } from './lib/stats.mjs';
 
@@ -100,7 +101,7 @@ export async function run({ quick, log, args }) {
 				filled_over_gpipe: significant(m.gpipe / m.filled, 4),
 				filled_over_data_parallel: significant(m.data_parallel / m.filled, 4),
 				...(m.ddp ? { vs_ddp: significant(m.ddp / m.filled, 4), vs_torch_pipelining: significant(m.pipelining / m.filled, 4) } : {}),
-				bubble_share: significant(median(traced.map(({ timeline }) => bubbleShare(timeline))), 3),
+				bubble_share: significant(median(traced.map(({ timeline }) => bubbleRatio(timeline))), 3),
 				bubble_predicted: significant(opened[0][1].planned.plan.bubbleRatio.filled, 3),
 				traced_over_untraced: significant(tracedMs / plainMs, 4),
 			});

@@ -35,12 +35,3 @@ export function frozenOverTrained({ batchSizes, backbones, frozen }, micro) {
 	const trained = ['forwardMs', 'backwardInputMs', 'backwardWeightMs'].reduce((n, key) => n + sum(backbones[0].layers, key, at), 0);
 	return frozen.reduce((n, { layers }) => n + sum(layers, 'forwardMs', last), 0) / trained;
 }
-
-/** Idle device time over device time of a traced iteration. */
-export function bubbleShare({ devices }) {
-	const spans = devices.flatMap((d) => d.spans);
-	const [start, end] = [Math.min(...spans.map((s) => s.start)), Math.max(...spans.map((s) => s.end))];
-	const waits = new Set(['recv', 'idle', 'send', 'allReduce']);
-	const busy = spans.reduce((ms, s) => ms + (waits.has(s.kind) ? 0 : s.end - s.start), 0);
-	return 1 - busy / (devices.length * (end - start));
-}

@@ -40,6 +40,7 @@ const order = [
 	'collective',
 	'feed',
 	'fetch',
+	'drop',
 	'transfers',
 	'idle',
 ];

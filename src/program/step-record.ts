@@ -33,7 +33,7 @@ const device = v.pipe(
 );
 const span = v.strictObject({
 	name: v.string(),
-	kind: v.picklist(['run', 'frozen', 'send', 'recv', 'allReduce', 'allGather', 'update', 'feed', 'fetch', 'idle']),
+	kind: v.picklist(['run', 'frozen', 'send', 'recv', 'allReduce', 'allGather', 'update', 'feed', 'fetch', 'drop', 'idle']),
 	start: finite,
 	end: finite,
 	action: v.exactOptional(v.strictObject({ stage: whole, kind: v.picklist(['F', 'B', 'I', 'W']), micro: whole })),

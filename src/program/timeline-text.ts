@@ -25,7 +25,7 @@ const wait: Cell = { symbol: '.' };
  * A row per device of `columns` characters, each the work that fills most of its stretch of time: the micro-batch as a digit for a forward, as a small
  * letter for a backward and as a capital for a weight gradient (from the start again after 9 and z; raised for a second backbone), `#` and other marks for frozen components, `*` for
  * other graphs, `=` for a collective (one that goes on beside work shows where the device would wait), `+` for an update, `<` and `>` for feed and fetch,
- * `.` for waiting. Below them the time and the meaning of the marks in use.
+ * `:` for memory given back, `.` for waiting. Below them the time and the meaning of the marks in use.
  */
 export function renderTimeline(timeline: Timeline, columns: number, options: TimelineTextOptions = {}): string {
 	return renderTimelines([{ name: '', timeline }], columns, options);

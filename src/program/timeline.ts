@@ -4,9 +4,9 @@ import type { DeviceId, FrozenRun } from './types.ts';
 
 /**
  * `send` is the transfer itself and may overlap with other spans of its device; `recv` is the wait for a message and `idle` any other wait. `frozen` is
- * a layer of a frozen component that runs between the schedule's actions.
+ * a layer of a frozen component that runs between the schedule's actions. `drop` gives memory back, which takes time only where it is measured.
  */
-export type SpanKind = 'run' | 'frozen' | 'send' | 'recv' | 'allReduce' | 'allGather' | 'update' | 'feed' | 'fetch' | 'idle';
+export type SpanKind = 'run' | 'frozen' | 'send' | 'recv' | 'allReduce' | 'allGather' | 'update' | 'feed' | 'fetch' | 'drop' | 'idle';
 
 export interface Span {
 	readonly name: string;

@@ -21,7 +21,6 @@ export function timelineOf(program: Program, section: Section, noted: readonly N
 			const met = new Map<GroupId, number>();
 			const numbers = new Map<string, number>();
 			const spans = device[section].flatMap((instruction, n): Span[] => {
-				if (instruction.op === 'drop') return [];
 				const from = noted[k]![2 * n]! - start;
 				const to = noted[k]![2 * n + 1]! - start;
 				const span = spanOf(instruction, from, to);
@@ -74,7 +73,7 @@ function balancedChannels(program: Program, section: Section): Set<ChannelId> {
 	return new Set([...count('send')].flatMap(([channel, n]) => (received.get(channel) === n ? [channel] : [])));
 }
 
-function spanOf(instruction: Exclude<Instruction, { op: 'drop' }>, start: number, end: number): Span {
+function spanOf(instruction: Instruction, start: number, end: number): Span {
 	if (instruction.op !== 'run') return { name: instructionText(instruction), kind: instruction.op, start, end };
 	const { label, action, frozen } = instruction;
 	if (!frozen) return { name: label, kind: 'run', start, end, ...(action ? { action } : {}) };

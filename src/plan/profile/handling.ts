@@ -10,7 +10,9 @@ export function measuredHandling(timelines: readonly MeasuredTimeline[]): Handli
 	const devices = timelines.flatMap(({ devices: all }) => all.map(({ spans }) => spans.filter(({ beside }) => !beside)));
 	const spans = devices.flat();
 	const of = (wanted: (span: MeasuredSpan) => boolean) => mean(spans.filter(wanted).map(({ start, end }) => end - start));
-	const between = devices.flatMap((own) => own.slice(1).map((span, i) => Math.max(0, span.start - own[i]!.end)));
+	const gaps = devices.flatMap((own) => own.slice(1).map((span, i) => Math.max(0, span.start - own[i]!.end)));
+	const drops = spans.flatMap(({ kind, start, end }) => (kind === 'drop' ? [end - start] : []));
+	const between = [...gaps, ...drops].reduce((sum, ms) => sum + ms, 0) / Math.max(1, spans.length - drops.length - devices.length);
 	const waited = timelines.flatMap(messageTimes);
 	const outside = timelines.flatMap(({ stepMs, devices: all }) => {
 		const times = all.flatMap((device) => device.spans.flatMap(({ start, end }) => [start, end]));
@@ -21,7 +23,7 @@ export function measuredHandling(timelines: readonly MeasuredTimeline[]): Handli
 		fetchMs: of(({ kind }) => kind === 'fetch'),
 		joinMs: of(({ kind, action }) => kind === 'run' && !action),
 		sendMs: of(({ kind }) => kind === 'send'),
-		betweenMs: mean(between),
+		betweenMs: between,
 		...(waited.length === 0 ? {} : { messageMs: median(waited) }),
 		stepMs: outside.length === 0 ? 0 : median(outside),
 	};

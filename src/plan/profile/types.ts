@@ -70,7 +70,7 @@ export interface Handling {
 	readonly sendMs: number;
 	/** From when a value was sent to when the device that waits for it has it, median; absent where nobody waited: the cluster's link says it then. */
 	readonly messageMs?: number;
-	/** From one instruction to the next, in which values are dropped. */
+	/** From one instruction to the next, the drops between them included. */
 	readonly betweenMs: number;
 	/** Of an iteration, what passes on no device: from the host's call to the first instruction and back from the last. */
 	readonly stepMs: number;

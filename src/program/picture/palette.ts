@@ -54,10 +54,11 @@ const others: Readonly<Record<string, Omit<Look, 'key' | 'ink' | 'marks'>>> = {
 	update: { label: 'optimiser', fill: '#2b323b', symbol: '+' },
 	feed: { label: 'feed', fill: '#b8a9d9', symbol: '<' },
 	fetch: { label: 'fetch', fill: '#b8a9d9', symbol: '>' },
+	drop: { label: 'memory given back', fill: '#c9c2dd', symbol: ':' },
 	send: { label: 'transfer', fill: '#b4bdc8', symbol: '' },
 	wait: { label: 'idle', fill: '#eef1f5', symbol: '.' },
 };
-const order = ['F', 'B', 'I', 'W', 'graph', 'frozen', 'update', 'allReduce', 'allGather', 'feed', 'fetch', 'send', 'wait'];
+const order = ['F', 'B', 'I', 'W', 'graph', 'frozen', 'update', 'allReduce', 'allGather', 'feed', 'fetch', 'drop', 'send', 'wait'];
 
 /** The looks of all spans of `timelines`: backbones and frozen components get colours in the order in which they first appear. */
 export function paletteOf(timelines: readonly Timeline[]): Palette {

@@ -67,6 +67,7 @@ it('tells work, frozen work, waits, sums and messages apart', () => {
 			frozen: { part: 'vae', layers: [2, 5], samples: [4, 5] },
 			details: { component: 'vae', layers: '2-4', samples: '4' },
 		},
+		{ name: 'drop 1 slots', kind: 'drop', start: 30, end: 31 },
 		{ name: 'allReduce norm', kind: 'allReduce', start: 31, end: 41 },
 	]);
 });

@@ -17,7 +17,8 @@ describe('measuredHandling', () => {
 			{ kind: 'recv', start: 1, end: 5.375, message: 'a 0' },
 			{ kind: 'run', start: 5.375, end: 5.875 },
 			{ kind: 'fetch', start: 5.875, end: 6.375 },
-			{ kind: 'idle', start: 6.375, end: 9.5 },
+			{ kind: 'drop', start: 6.375, end: 6.875 },
+			{ kind: 'idle', start: 6.875, end: 9.5 },
 		];
 		const devices = [
 			{ device: 0, spans: first },
@@ -29,8 +30,8 @@ describe('measuredHandling', () => {
 			joinMs: 0.5,
 			sendMs: 0.125,
 			messageMs: 0.25,
-			// Seven gaps a timeline: 0, 0.25, 0, 0.125 and 0, 0, 0.
-			betweenMs: 0.375 / 7,
+			// Seven steps from one to the next that is no drop: 0, 0.25, 0, 0.125 and 0, 0, and 0.5 of the drop.
+			betweenMs: 0.875 / 7,
 			stepMs: 1.5,
 		});
 	});
