@@ -7,7 +7,8 @@ import { trainingChain } from '../diffusion/objective.ts';
 import type { Denoiser, DenoiserOptions } from '../models/index.ts';
 import { type Chain, traceChain } from '../nn/chain.ts';
 import type { TrainConfig } from './config.ts';
-import type { DataSetInfo, PixelSize } from './data/types.ts';
+import { sizeKey } from './data/buckets.ts';
+import type { DataSetInfo } from './data/types.ts';
 import type { TrainEvent } from './events.ts';
 import type { FeedMaker } from './feeds.ts';
 import { type FrozenVae, openFrozenVae, packagedPath } from './frozen.ts';
@@ -18,7 +19,8 @@ import { openSession, type SessionOptions, type TrainingSession } from './sessio
 /** What images of one size are trained with. */
 export interface SizedParts {
 	readonly vae: FrozenVae | undefined;
-	readonly make: FeedMaker;
+	/** Makes its feeds, but for those inputs that are given on the devices. */
+	readonly maker: (given?: ReadonlySet<string>) => FeedMaker;
 	readonly chain: Chain;
 }
 
@@ -26,11 +28,6 @@ export interface SizedParts {
 export interface BucketParts {
 	readonly bySize: ReadonlyMap<string, SizedParts>;
 	close(): Promise<void>;
-}
-
-/** Name of a size. */
-export function sizeKey({ height, width }: PixelSize): string {
-	return `${height}x${width}`;
 }
 
 /** What every size has in common. */
@@ -42,7 +39,7 @@ export interface BucketSetup {
 	readonly options: DenoiserOptions;
 	/** The denoiser of the data's first size. */
 	readonly denoiser: Denoiser;
-	readonly maker: (denoiser: Denoiser) => FeedMaker;
+	readonly maker: (denoiser: Denoiser, given?: ReadonlySet<string>) => FeedMaker;
 	readonly say: (event: TrainEvent) => void;
 }
 
@@ -66,7 +63,7 @@ export async function openBucketParts({ config, data, model, options, denoiser, 
 			const [, height, width] = vae?.latents ?? [data.channels, size.height, size.width];
 			const own = model.build({ ...options, height: height!, width: width! }).denoiser;
 			const chain = trainingChain(own.chain, { ...own, globalBatch: config.train.batch_size });
-			bySize.set(sizeKey(size), { vae, make: maker(own), chain });
+			bySize.set(sizeKey(size), { vae, maker: (given) => maker(own, given), chain });
 			if (weightsOf(own.chain) === wanted) continue;
 			throw new DiffusionPipeError('config', 'the model has other weights at this size', {
 				place,

@@ -9,6 +9,8 @@ export type TrainEvent =
 			readonly devices: number;
 			readonly stages: readonly { readonly layers: readonly string[]; readonly ms: number }[];
 			readonly text: string;
+			/** Height and width of the images it is for, `384x640`, in runs of several sizes. */
+			readonly size?: string | undefined;
 	  }
 	| { readonly kind: 'resumed'; readonly step: number; readonly path: string }
 	| {

@@ -4,6 +4,7 @@ import { randomStream } from '../core/random.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { type DiskCacheOptions, defaultCacheDir } from './cache/disk-cache.ts';
 import type { TrainConfig } from './config.ts';
+import { sizeKey } from './data/buckets.ts';
 import type { Loader } from './data/loader.ts';
 import type { DataSetInfo } from './data/types.ts';
 import type { TrainEvent } from './events.ts';
@@ -113,7 +114,7 @@ export function stepFeeds(
 	return {
 		feeds: async (step) => {
 			const { images, labels, captions, names, mirrored, height, width } = await loader.batchAt(step);
-			const own = bySize.get(`${height}x${width}`) ?? { vae, make };
+			const own = bySize.get(sizeKey({ height, width })) ?? { vae, make };
 			const keys = names.map((name, i) => (mirrored[i] ? `${name} mirrored` : name));
 			const since = performance.now();
 			const samples = own.vae ? await own.vae.encode(images, keys, step) : images;
@@ -124,14 +125,21 @@ export function stepFeeds(
 	};
 }
 
-/** The feeds of a filled run: pictures and token ids go to the frozen parts a step ahead, the rest to the step itself. `give` makes the parts' feeds. */
-export function filledFeeds(
-	config: TrainConfig,
-	loader: Loader,
-	vae: boolean,
-	make: FeedMaker,
-	give: (step: number, batch: HostBatch) => Record<string, Tensor>,
-): Required<StepFeeds> {
+/** What makes the feeds of steps on images of one size. */
+export interface SizedFeeds {
+	readonly make: FeedMaker;
+	/** Makes those of the frozen parts. */
+	readonly give: (step: number, batch: HostBatch) => Record<string, Tensor>;
+}
+
+/** The feeds of a filled run. */
+export interface FilledFeeds extends Required<StepFeeds> {
+	/** The size, by `sizeKey`, of the images that feeds made by `ahead` are for. */
+	readonly sizeOf: (ahead: object) => string;
+}
+
+/** The feeds of a filled run: pictures and token ids go to the frozen parts a step ahead, the rest to the step itself. `bySize`: by `sizeKey`. */
+export function filledFeeds(config: TrainConfig, loader: Loader, vae: boolean, bySize: ReadonlyMap<string, SizedFeeds>): FilledFeeds {
 	const drop = captionDropper(config);
 	const loaded = new Map<number, ReturnType<Loader['batchAt']>>();
 	/** Each batch is asked for twice, ahead and in its turn. */
@@ -145,14 +153,19 @@ export function filledFeeds(
 		}
 		return batch;
 	};
+	const sizes = new WeakMap<object, string>();
 	return {
+		sizeOf: (ahead) => sizes.get(ahead)!,
 		ahead: async (step) => {
-			const { images, captions } = await batchAt(step);
-			return give(step, { images, captions: drop(step, captions) });
+			const { images, captions, height, width } = await batchAt(step);
+			const size = sizeKey({ height, width });
+			const given = bySize.get(size)!.give(step, { images, captions: drop(step, captions) });
+			sizes.set(given, size);
+			return given;
 		},
 		feeds: async (step) => {
-			const { images, labels } = await batchAt(step);
-			return make({ step, labels, conditioning: {}, ...(vae ? {} : { samples: images }) });
+			const { images, labels, height, width } = await batchAt(step);
+			return bySize.get(sizeKey({ height, width }))!.make({ step, labels, conditioning: {}, ...(vae ? {} : { samples: images }) });
 		},
 	};
 }

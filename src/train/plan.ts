@@ -14,7 +14,7 @@ import { type Compiled, lowerPipelines, signatureOf, stageRanges, type TrainedBa
 import { trainedDefinitions, trainingStage } from '../program/stage.ts';
 import { verifyProgram } from '../program/verify.ts';
 import { chunksOf, devicesPerPipeline, placeOptionsOf, replicasOf, stageCount } from './layout.ts';
-import { localCluster, type Planned } from './planned.ts';
+import { localCluster, type Planned, withPeaks } from './planned.ts';
 import type { SessionConfig } from './session.ts';
 
 /** A compiled run with what is known of its stages. */
@@ -103,7 +103,14 @@ export async function planTraining(
 		layers: chain.layers.slice(from, to).map((l) => l.name),
 		ms: ms.slice(from, to).reduce((a, b) => a + b, 0),
 	}));
-	return { trace, compiled, cuts, stages, ...(planned ? { planned } : {}) };
+	const counted = planned && { ...planned, plan: withPeaks(planned.plan, compiled.program) };
+	return { trace, compiled, cuts, stages, ...(counted ? { planned: counted } : {}) };
+}
+
+/** Samples that a device of the run sees at once, ascending: a micro-batch, or a replica's share of it. */
+export function measuredSizes(config: SessionConfig): number[] {
+	const shares = replicasOf(config.parallel).map((n) => Math.ceil(microBatchSize(config) / n));
+	return [...new Set([...shares, microBatchSize(config)])].sort((a, b) => a - b);
 }
 
 /** The profile of the run's chain at its micro-batch, measured on as many threads as will compute side by side. */
@@ -112,9 +119,7 @@ export function measureLayers(config: SessionConfig, chain: Chain, moments: numb
 	return measureProfile(
 		{ name: chain.name, backbones: [{ name: 'backbone', chain, losses: ['loss'] }], frozen: [] },
 		{
-			batchSizes: [...new Set([...replicasOf(p).map((n) => Math.ceil(microBatchSize(config) / n)), microBatchSize(config)])].sort(
-				(a, b) => a - b,
-			),
+			batchSizes: measuredSizes(config),
 			threads: p.threads_per_device,
 			devices: Math.min(deviceCount(config), availableParallelism()),
 			average: moments > 2,

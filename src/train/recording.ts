@@ -28,14 +28,14 @@ export interface TracedStep {
 }
 
 /**
- * Writes what traced steps leave: a Chrome trace, and the record of those that ran `planned`, the program that the run's plan is about (not that of another
- * size of images), of steps with a sweep ahead one of their own. The first step of a program waits until the workspaces of its graphs are measured.
+ * Writes what traced steps leave: a Chrome trace, and the record beside the plan that the step's program is about (there is none for a size of images that
+ * was not planned), of steps with a sweep ahead one of their own. The first step of a program waits until the workspaces of its graphs are measured.
  */
 export function stepRecorder(
 	folder: RunFolder,
 	threads: number,
 	say: (event: TrainEvent) => void,
-): (traced: TracedStep, planned: Compiled) => Promise<void> {
+): (traced: TracedStep, plan: Pick<RunFolder, 'timeline' | 'sweptTimeline'> | undefined) => Promise<void> {
 	const known = new WeakMap<Compiled['graphs'], { readonly workspaces: ReadonlyMap<GraphId, number> | undefined }>();
 	const workspacesOf = async (graphs: Compiled['graphs']) => {
 		const measured = known.get(graphs);
@@ -48,10 +48,10 @@ export function stepRecorder(
 		known.set(graphs, { workspaces });
 		return workspaces;
 	};
-	return async ({ step, stepMs, timeline, held, compiled, section, swept }, planned) => {
+	return async ({ step, stepMs, timeline, held, compiled, section, swept }, plan) => {
 		await writeJson(join(folder.traces, `step-${step}.json`), toChromeTrace([{ name: `step ${step}`, timeline }]));
-		// The last step of a filled run has no frozen work: the plan is not about it either.
-		if (section === 'epilogue' || compiled !== planned) return;
+		// A step of a filled run without frozen work is not what its plan is about either.
+		if (section === 'epilogue' || !plan) return;
 		const workspaces = await workspacesOf(compiled.graphs);
 		const program = (swept ? sweptProgram : plainProgram)(compiled.program) ?? compiled.program;
 		const verified = verifyProgram(program);
@@ -61,7 +61,7 @@ export function stepRecorder(
 			const predictedBytes = verified.devices[k]!.peakBytes;
 			return { device: device.device, fixedBytes, predictedBytes, ...(measuredBytes === undefined ? {} : { measuredBytes }) };
 		});
-		await writeJson(swept ? folder.sweptTimeline : folder.timeline, recordDocument({ version: 1, step, stepMs, ...timeline, memory }));
+		await writeJson(swept ? plan.sweptTimeline : plan.timeline, recordDocument({ version: 1, step, stepMs, ...timeline, memory }));
 	};
 }
 

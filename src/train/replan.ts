@@ -11,8 +11,8 @@ import type { Compiled } from '../program/lower.ts';
 import { formatProgram } from '../program/text.ts';
 import type { TrainEvent } from './events.ts';
 import type { PlacedParameter } from './parameters.ts';
-import type { TrainingPlan } from './plan.ts';
-import { type Planned, writePlanned } from './planned.ts';
+import { measuredSizes, planOfCuts, type TrainingPlan } from './plan.ts';
+import { knownProfile, type Planned, withPeaks, writePlanned } from './planned.ts';
 import type { RunFolder } from './run-folder.ts';
 import { openSession, type SessionConfig, type SessionOptions, type TrainingSession } from './session.ts';
 
@@ -74,6 +74,7 @@ export function replanningSession(first: TrainingSession, planned: Planned, setu
 		},
 		parameters,
 		async begin(frozen) {
+			ahead = frozen;
 			await current.begin?.(frozen);
 		},
 		async step(...[feeds, hyper, trace = false, next, ...more]) {
@@ -145,19 +146,38 @@ export function plainCandidates(chain: Chain, config: SessionConfig, options: Se
 	};
 }
 
+/**
+ * What a resumed run without frozen parts was planned from at its first start, with the prediction of its cuts; undefined when its folder does not tell, or it
+ * was not cut by time.
+ */
+export async function plannedBefore(
+	{ profile: path }: RunFolder,
+	config: SessionConfig,
+	chain: Chain,
+	{ cuts, compiled }: TrainingPlan,
+): Promise<Planned | undefined> {
+	if (cuts.length === 0 || config.parallel.partition_method !== 'time') return undefined;
+	const profile = await knownProfile(path, chain, measuredSizes(config));
+	if (!profile) return undefined;
+	const planned = planOfCuts(config, profile, cuts);
+	return { ...planned, plan: withPeaks(planned.plan, compiled.program) };
+}
+
 /** Says how it was decided, and when the run has moved keeps its plan and programs in its folder. */
 export async function tellReplanned(
 	folder: RunFolder,
 	{ before, after, moved, planned }: Replanned,
 	{ compiled, stages }: TrainingPlan,
 	say: (event: TrainEvent) => void,
+	/** Of the images that it is about, in runs of several sizes. */
+	size?: string,
 ): Promise<void> {
 	const change = 100 * (after / before - 1);
 	const times = `${before.toFixed(1)} ms per step as it is, ${after.toFixed(1)} ms planned again (${change < 0 ? '' : '+'}${change.toFixed(1)} %)`;
-	say({ kind: 'note', text: `from measured times: ${times}: ${moved ? 'moved' : 'left as it is'}` });
+	say({ kind: 'note', text: `from measured times${size ? ` of images of ${size}` : ''}: ${times}: ${moved ? 'moved' : 'left as it is'}` });
 	if (!moved) return;
 	const text = formatProgram(compiled.program);
 	await writePlanned(folder, planned);
 	await writeWhole(folder.programs, text);
-	say({ kind: 'plan', devices: compiled.program.devices.length, stages, text });
+	say({ kind: 'plan', devices: compiled.program.devices.length, stages, text, ...(size ? { size } : {}) });
 }

@@ -44,8 +44,13 @@ export function runFolder(root: string): RunFolder {
 	};
 }
 
+/** Where plan, profile, programs and the last traced step of images of `size` lie, in a run of several sizes; those of the first lie in the run's folder. */
+export function sizeFolder({ root }: Pick<RunFolder, 'root'>, size: string): RunFolder {
+	return runFolder(join(root, 'sizes', size));
+}
+
 const ours = [
-	...['metrics.jsonl', 'samples', 'checkpoints', 'pipeline', 'config.json', 'programs.txt', 'traces'],
+	...['metrics.jsonl', 'samples', 'checkpoints', 'pipeline', 'config.json', 'programs.txt', 'traces', 'sizes'],
 	...['timeline.json', 'timeline-swept.json', 'profile.json', 'cluster.json', 'plan.json'],
 ];
 

@@ -4,7 +4,7 @@ import { createLocalEngine } from '../engine/local/engine.ts';
 import type { Chain } from '../nn/chain.ts';
 import type { Profile } from '../plan/profile/types.ts';
 import { adamwGraph, adamwHyper } from '../program/adamw.ts';
-import type { TrainedBackbone } from '../program/lower.ts';
+import type { Compiled, TrainedBackbone } from '../program/lower.ts';
 import type { BankStore } from './bank-store.ts';
 import type { TrainConfig } from './config.ts';
 import { initialValues, type PlacedParameter, placedParameters } from './parameters.ts';
@@ -53,6 +53,8 @@ export interface TrainingSession {
 	): Promise<SteppedResult>;
 	/** Runs the frozen parts for the first step, in sessions that have some. */
 	begin?(frozen: Readonly<Record<string, Tensor>>): Promise<void>;
+	/** In sessions of several sizes: that of images which a program is for; undefined for a program that is none of theirs. */
+	sizeOf?(compiled: Compiled): string | undefined;
 	/** Between two steps: plans again if it is time to. True when parameters lie elsewhere afterwards. */
 	rearrange?(): Promise<boolean>;
 	close(): Promise<void>;

@@ -26,6 +26,7 @@ import {
 } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
 import { configDifferences } from './config-difference.ts';
+import { sizeKey } from './data/buckets.ts';
 import type { DataOptions } from './data/index.ts';
 import { type Loader, openLoader } from './data/loader.ts';
 import { type Evaluation, openEvaluation } from './evaluation.ts';
@@ -39,8 +40,8 @@ import type { PlacedParameter } from './parameters.ts';
 import { deviceCount } from './plan.ts';
 import { type Planned, writePlanned } from './planned.ts';
 import { stepRecorder } from './recording.ts';
-import { plainCandidates, type ReplanSetup, replanningSession, tellReplanned } from './replan.ts';
-import { prepareRunFolder, type RunFolder, runFolder } from './run-folder.ts';
+import { plainCandidates, plannedBefore, type ReplanSetup, replanningSession, tellReplanned } from './replan.ts';
+import { prepareRunFolder, type RunFolder, runFolder, sizeFolder } from './run-folder.ts';
 import { hyperOf, openSession, type TrainingSession } from './session.ts';
 
 /** Pictures as PNG, drawn with the weights given. */
@@ -161,7 +162,12 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			selfConditioning,
 			...(resumed ? { cuts: resumed.state.cuts } : { seed: config.seed }),
 		};
-		const replanned = (opened: TrainingSession, planned: Planned | undefined, replan: ReplanSetup['plan']) => {
+		const replanned = (
+			opened: TrainingSession,
+			planned: Planned | undefined,
+			replan: ReplanSetup['plan'],
+			at: { folder: RunFolder; firstStep: number; size?: string | undefined } = { folder, firstStep: resumed?.state.step ?? 0 },
+		) => {
 			const { replan_after: after, replan_gain: least } = config.parallel;
 			if (after === 0) return opened;
 			if (!planned) {
@@ -172,31 +178,42 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 				after,
 				least,
 				maxSteps: config.train.max_steps,
-				firstStep: resumed?.state.step ?? 0,
+				firstStep: at.firstStep,
 				moments: start.average ? 3 : 2,
 				plan: replan,
-				onReplanned: (result, { plan }) => tellReplanned(folder, result, plan, say),
+				onReplanned: (result, { plan }) => tellReplanned(at.folder, result, plan, say, at.size),
 			});
 		};
+		if (store) {
+			const byDenoiser = (sized: Denoiser, given?: ReadonlySet<string>) =>
+				feedMaker(config, sized, { process, predictionType, shift }, given);
+			buckets = await openBucketParts({ config, data: loader.info, model, options: tokens, denoiser, maker: byDenoiser, say });
+		}
 		let stepping: StepFeeds;
 		if (config.frozen.cache === 'fill' && (frozen.vae || frozen.text)) {
-			const run = await openFilledRun({ chain, config, loader, maker, folder, session: start, say });
-			session = replanned(run.session, run.session.filled, run.plan);
+			const run = await openFilledRun({
+				...{ chain, config, loader, maker, folder, session: start, bySize: buckets?.bySize, say },
+				firstStep: resumed?.state.step ?? 0,
+				replanned: (opened, plan, at) => replanned(opened, opened.filled, plan, at),
+			});
+			session = run.session;
 			stepping = run.feeds;
 		} else {
 			const opened = await openSession(chain, config, start);
-			session = store ? opened : replanned(opened, opened.plan.planned, plainCandidates(chain, config, start));
-			if (store) {
-				const byDenoiser = (sized: Denoiser) => feedMaker(config, sized, { process, predictionType, shift });
-				buckets = await openBucketParts({ config, data: loader.info, model, options: tokens, denoiser, maker: byDenoiser, say });
-				session = bucketSession(session, buckets, { config, average: start.average, store, selfConditioning, say });
+			session = opened;
+			if (buckets) session = bucketSession(session, buckets, { config, average: start.average, store, selfConditioning, say });
+			else {
+				const planned = opened.plan.planned ?? (resumed && (await plannedBefore(folder, config, chain, opened.plan)));
+				session = replanned(opened, planned, plainCandidates(chain, config, start));
 			}
-			stepping = stepFeeds(config, loader, frozen, maker(), say, buckets?.bySize);
+			const bySize = [...(buckets?.bySize ?? [])].map(([size, parts]) => [size, { vae: parts.vae, make: parts.maker() }] as const);
+			stepping = stepFeeds(config, loader, frozen, maker(), say, new Map(bySize));
 		}
 		const { plan, parameters } = session;
 		if (plan.planned) await writePlanned(folder, plan.planned);
 		const text = formatProgram(plan.compiled.program);
-		say({ kind: 'plan', devices: plan.compiled.program.devices.length, stages: plan.stages, text });
+		const size = loader.info.buckets && sizeKey(loader.info);
+		say({ kind: 'plan', devices: plan.compiled.program.devices.length, stages: plan.stages, text, ...(size ? { size } : {}) });
 		await writeWhole(folder.programs, text);
 		await writeJson(folder.config, config);
 		if (resumed) {
@@ -344,7 +361,11 @@ async function runSteps(run: Run): Promise<TrainResult> {
 					'perf/images_per_s': imagesPerSecond,
 				});
 			}
-			if (trace && traced) await record({ step, stepMs, ...traced }, session.plan.compiled);
+			if (trace && traced) {
+				const size = session.sizeOf?.(traced.compiled);
+				const own = traced.compiled === session.plan.compiled ? folder : size && sizeFolder(folder, size);
+				await record({ step, stepMs, ...traced }, own || undefined);
+			}
 			say({
 				kind: 'step',
 				step,
@@ -418,11 +439,16 @@ function refuseChanges(state: TrainingState, config: TrainConfig, path: string):
 
 function checkData(config: TrainConfig, loader: Loader, denoiser: Denoiser, { vae, text }: FrozenParts): void {
 	const { channels, height, width, classes, name, buckets } = loader.info;
-	if (buckets && config.frozen.cache === 'fill' && (vae || text)) {
-		throw new DiffusionPipeError('config', 'a filled run has images of one size', {
-			place: 'frozen.cache',
-			expected: 'inline or disk, or no data.buckets',
-		});
+	if (buckets && config.parallel.replan_after > 0 && !(config.frozen.cache === 'fill' && (vae || text))) {
+		throw new DiffusionPipeError(
+			'config',
+			'sizes that share weights keep their cuts, so only what is filled into bubbles can be planned again',
+			{
+				place: 'parallel.replan_after',
+				expected: '0, or frozen.cache = "fill" with frozen parts, or no data.buckets',
+				found: String(config.parallel.replan_after),
+			},
+		);
 	}
 	const found = vae ? vae.latents : [channels, height, width];
 	const want = denoiser.chain.inputs[denoiser.sample]!.shape;

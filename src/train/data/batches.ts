@@ -37,10 +37,12 @@ export interface BatchResources {
 export function batchMaker(dataSet: DataSet, options: BatchOptions, resources: BatchResources): (step: number) => Promise<Batch> {
 	const { seed, batchSize, flip = false } = options;
 	const { cacheBytes, decoders, onBroken, signal } = resources;
-	const { buckets } = dataSet;
+	const { buckets, bucketRunLength } = dataSet;
 	const members = membersOf(dataSet);
 	const orders = members.map(({ length }, b) => permutations(randomStream(seed, buckets ? `data.order.${b}` : 'data.order'), length));
-	const bucketAt = buckets ? bucketSteps(buckets, seed, batchSize) : (step: number): BucketStep => ({ bucket: 0, start: step * batchSize });
+	const bucketAt = buckets
+		? bucketSteps(buckets, seed, batchSize, bucketRunLength)
+		: (step: number): BucketStep => ({ bucket: 0, start: step * batchSize });
 	const flips = randomStream(seed, 'data.flip');
 	const load = exampleCache(dataSet, cacheBytes, onBroken);
 	const exampleAt = async (bucket: number, position: number): Promise<Example> => {

@@ -1,4 +1,5 @@
 /** @file Images of several sizes: which size an image is brought to, and which steps train on which. */
+import { DiffusionPipeError } from '../../core/errors.ts';
 import { randomStream } from '../../core/random.ts';
 import type { Bucket, DataSet, PixelSize } from './types.ts';
 
@@ -14,6 +15,11 @@ export function nearestSize(image: PixelSize, sizes: readonly PixelSize[]): numb
 	const fitting = alike.filter(({ size }) => size.height <= image.height && size.width <= image.width);
 	const [best] = fitting.length > 0 ? fitting.sort((a, b) => area(b) - area(a)) : alike.sort((a, b) => area(a) - area(b));
 	return best!.i;
+}
+
+/** Name of a size. */
+export function sizeKey({ height, width }: PixelSize): string {
+	return `${height}x${width}`;
 }
 
 /** `sizes` that occur in `chosen` (an index into them per example), and each example's index among those. */
@@ -37,21 +43,42 @@ export interface BucketStep {
 
 /**
  * The function from steps to buckets. Every bucket gives as many batches in a row of steps as hold its examples once, the last one filled up from its next
- * permutation; in which order they come is drawn anew for each row (stream `data.buckets`).
+ * permutation. A bucket's batches come in as few runs as have `runLength` steps at most, of equal length within one; in which order the runs come is drawn anew
+ * for each row (stream `data.buckets`).
  */
-export function bucketSteps(buckets: readonly Bucket[], seed: number | bigint, batchSize: number): (step: number) => BucketStep {
+export function bucketSteps(
+	buckets: readonly Bucket[],
+	seed: number | bigint,
+	batchSize: number,
+	runLength = 1,
+): (step: number) => BucketStep {
 	const each = buckets.map(({ size }) => Math.ceil(size / batchSize));
-	const row = each.flatMap((count, b) => new Array<number>(count).fill(b));
+	const runs = each.flatMap((count, bucket) => {
+		const parts = Math.ceil(count / runLength);
+		const bound = (part: number) => Math.round((part * count) / parts);
+		return Array.from({ length: parts }, (_, part) => ({ bucket, steps: bound(part + 1) - bound(part) }));
+	});
+	const length = each.reduce((a, b) => a + b, 0);
 	const stream = randomStream(seed, 'data.buckets');
 	return (step) => {
-		const turn = Math.floor(step / row.length);
-		const order = stream.permutation(turn, row.length);
-		const place = step % row.length;
-		const bucket = row[order[place]!]!;
-		let before = 0;
-		for (let i = 0; i < place; i++) if (row[order[i]!] === bucket) before++;
-		return { bucket, start: (turn * each[bucket]! + before) * batchSize };
+		const row = Math.floor(step / length);
+		const done = buckets.map(() => 0);
+		let left = step % length;
+		for (const at of stream.permutation(row, runs.length)) {
+			const { bucket, steps } = runs[at]!;
+			if (left < steps) return { bucket, start: (row * each[bucket]! + done[bucket]! + left) * batchSize };
+			left -= steps;
+			done[bucket]! += steps;
+		}
+		throw new DiffusionPipeError('internal', 'a row of steps is too short', { place: 'data.buckets', found: String(step) });
 	};
+}
+
+/** How many of the first `steps` steps train on each bucket, where `at` is its function from steps. */
+export function stepsOfBuckets(buckets: readonly Bucket[], at: (step: number) => BucketStep, steps: number): number[] {
+	const counts = buckets.map(() => 0);
+	for (let step = 0; step < steps; step++) counts[at(step).bucket]!++;
+	return counts;
 }
 
 /** The examples of each bucket of a data set; one bucket of all where it has one size. */

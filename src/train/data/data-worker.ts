@@ -26,8 +26,8 @@ try {
 	const dataSet = holdout ? partOf(whole, holdout) : whole;
 	const onBroken = (name: string, reason: string): void => post({ type: 'broken', name, reason });
 	serve(batchMaker(dataSet, batches, { cacheBytes, decoders, onBroken, signal: closing.signal }));
-	const { name, size, channels, height, width, classes, buckets, conditioned, licence } = dataSet;
-	post({ type: 'ready', info: { name, size, channels, height, width, classes, buckets, conditioned, licence } });
+	const { name, size, channels, height, width, classes, buckets, bucketRunLength, conditioned, licence } = dataSet;
+	post({ type: 'ready', info: { name, size, channels, height, width, classes, buckets, bucketRunLength, conditioned, licence } });
 } catch (error) {
 	post({ type: 'refused', error: packError(error, 'data worker') });
 	port.close();

@@ -25,6 +25,8 @@ export const folderOptions = v.strictObject({
 	 * the largest it need not be enlarged for. A step trains on images of one size; the training program is compiled for each size, over the same weights.
 	 */
 	buckets: v.optional(v.array(v.tuple([pixels, pixels]))),
+	/** Steps of one size that come in a row, at most: a filled run has bubbles to fill only where the next step has the size of this one. */
+	bucket_run_length: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1)), 8),
 	/** 3 for RGB, 1 for grey. */
 	channels: v.optional(v.picklist([1, 3]), 3),
 	/**
@@ -63,7 +65,15 @@ export interface Entry {
  * @throws DiffusionPipeError when the folder is missing or holds no images, or the metadata is malformed
  */
 export async function openImageFolder(options: FolderOptions): Promise<DataSet> {
-	const { path, height, width, channels, buckets = [], conditioning_image: conditioning } = parseOptions(folderOptions, options, 'data');
+	const {
+		path,
+		height,
+		width,
+		channels,
+		buckets = [],
+		bucket_run_length,
+		conditioning_image: conditioning,
+	} = parseOptions(folderOptions, options, 'data');
 	const listing = await listFolder(path);
 	const { entries, classes } = listing.metadata ? await readMetadata(path, listing.metadata) : fromFiles(path, listing);
 	if (conditioning === 'file') checkNamed(path, entries);
@@ -71,7 +81,7 @@ export async function openImageFolder(options: FolderOptions): Promise<DataSet> 
 	const chosen = buckets.length > 0 ? await chooseSizes(path, entries, sizes) : undefined;
 	return {
 		name: path,
-		...(chosen ? occupied(sizes, chosen) : {}),
+		...(chosen ? { ...occupied(sizes, chosen), bucketRunLength: bucket_run_length } : {}),
 		size: entries.length,
 		channels,
 		height,

@@ -40,6 +40,8 @@ export interface DataSetInfo {
 	readonly buckets?: readonly Bucket[] | undefined;
 	/** Whether every example has a conditioning picture. */
 	readonly conditioned?: boolean | undefined;
+	/** Steps of one size in a row at most, where there are several; 1 unless given. */
+	readonly bucketRunLength?: number | undefined;
 	/** The licence and whom to name when the data or what was trained on it is shown. */
 	readonly licence: string;
 }

@@ -23,7 +23,7 @@ import { lowerPlan } from '../../program/lower.ts';
 import { verifyProgram } from '../../program/verify.ts';
 import { chunksOf, placeOptionsOf, replicasOf, stageCount } from '../layout.ts';
 import { deviceCount, microBatchSize } from '../plan.ts';
-import { localCluster, type Planned } from '../planned.ts';
+import { localCluster, type Planned, withPeaks } from '../planned.ts';
 import type { SessionConfig } from '../session.ts';
 import type { RunParts } from './parts.ts';
 
@@ -94,6 +94,12 @@ export function measureRun(
 	);
 }
 
+/** What is fixed beforehand. */
+export interface FilledPlanOptions extends SearchOptions {
+	/** Cuts to take, in place of the best; those that a config gives come first. */
+	readonly cuts?: readonly number[] | undefined;
+}
+
 /** Searches the filling of `config`'s layout under `profile` and compiles it. Throws what the search and lowering throw. */
 export function compileFilled(
 	config: SessionConfig,
@@ -101,7 +107,7 @@ export function compileFilled(
 	{ parts, given }: RunParts,
 	profile: Profile,
 	moments: number,
-	options: SearchOptions = {},
+	options: FilledPlanOptions = {},
 ): FilledPlan {
 	const { parallel: p } = config;
 	const cluster = localCluster(deviceCount(config), p.memory_bytes);
@@ -115,15 +121,15 @@ export function compileFilled(
 		starts: plannedStarts(training.program, plan, timeline),
 	});
 	verifyProgram(compiled.program, p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {});
-	return { profile, cluster, plan, timeline, compiled };
+	return { profile, cluster, plan: withPeaks(plan, compiled.program), timeline, compiled };
 }
 
-/** The plan of `config`'s layout: with replicas cut by time alone, otherwise with the cuts that leave bubbles where frozen work fits. */
+/** The plan of `config`'s layout: cut as given, with replicas by time alone, otherwise with the cuts that leave bubbles where frozen work fits. */
 function laidOut(
 	config: SessionConfig,
 	profile: Profile,
 	cluster: Cluster,
-	options: SearchOptions,
+	{ cuts: given, ...options }: FilledPlanOptions,
 ): Pick<SearchResult, 'plan' | 'timeline'> {
 	const { parallel: p, train: t } = config;
 	const fixed = {
@@ -136,11 +142,17 @@ function laidOut(
 		recompute: p.activation_checkpointing === 'full',
 		...options,
 	} as const;
-	if (!p.replicas) return searchPlan(profile, cluster, t.batch_size, { stages: stageCount(p), baselines: false, ...fixed });
+	const wanted = p.partition_method === 'manual' ? p.partition_split : given;
+	if (!p.replicas && !wanted) return searchPlan(profile, cluster, t.batch_size, { stages: stageCount(p), baselines: false, ...fixed });
 	const { stages } = placeStages(p.pipeline_schedule, placeOptionsOf(config), 'parallel.pipeline_schedule');
 	const layerMs = profile.backbones[0]!.layers.map((l) => l.forwardMs.at(-1)! + l.backwardInputMs.at(-1)! + l.backwardWeightMs.at(-1)!);
-	const cut = partitionChain({ layerMs, stages: stages.length, replicas: stages.map(({ rank }) => p.replicas![rank]!) });
-	const cuts = cut.stages.slice(1).map(({ from }) => from);
-	const draft = draftPlan(profile, cluster, t.batch_size, [cuts], { ...fixed, chunks: chunksOf(p), replicas: p.replicas });
+	const replicas = replicasOf(p);
+	const balanced = () => partitionChain({ layerMs, stages: stages.length, replicas: stages.map(({ rank }) => replicas[rank]!) });
+	const cuts =
+		wanted ??
+		balanced()
+			.stages.slice(1)
+			.map(({ from }) => from);
+	const draft = draftPlan(profile, cluster, t.batch_size, [cuts], { ...fixed, chunks: chunksOf(p), replicas });
 	return simulatePlan(draft, profile, cluster, options.effort);
 }

@@ -7,16 +7,23 @@ import { deviceId } from '../../program/types.ts';
 import { initialValues, placedParameters } from '../parameters.ts';
 import { microBatchSize } from '../plan.ts';
 import type { SessionConfig, SessionOptions, SteppedResult, TrainingSession } from '../session.ts';
+import type { FrozenStore } from './frozen-store.ts';
 import type { RunParts } from './parts.ts';
 import type { FilledPlan } from './plan.ts';
 
 /** A session whose steps also run the frozen parts of the step after. */
 export interface FilledSession extends TrainingSession {
 	readonly filled: FilledPlan;
-	/** Runs the frozen parts for the first step. */
+	/** Runs the frozen parts for the first step, or for the next after one without `ahead`. */
 	begin(frozen: Readonly<Record<string, Tensor>>): Promise<void>;
-	/** Without `ahead` the last step is taken, after which the session can only be closed. */
+	/** Without `ahead` no frozen part runs, as in a run's last step. */
 	step: TrainingSession['step'];
+}
+
+/** How a filled session is opened. */
+export interface FilledSessionOptions extends Pick<SessionOptions, 'average' | 'seed' | 'store'> {
+	/** Memory of frozen banks that have their weights already; absent: they are read. */
+	readonly frozen?: Pick<FrozenStore, 'bank'> | undefined;
 }
 
 /** Starts the devices of `filled`. The caller closes the session; the parts' weights are read before this returns. */
@@ -25,12 +32,17 @@ export async function openFilledSession(
 	config: SessionConfig,
 	parts: RunParts,
 	filled: FilledPlan,
-	{ average, seed }: Pick<SessionOptions, 'average' | 'seed'>,
+	{ average, seed, store, frozen }: FilledSessionOptions,
 ): Promise<FilledSession> {
 	const { compiled, plan, profile } = filled;
-	const engine = await createLocalEngine(compiled, { update: adamwGraph(average), threads: config.parallel.threads_per_device });
+	const own = store?.(compiled.program);
+	const engine = await createLocalEngine(compiled, {
+		update: adamwGraph(average),
+		threads: config.parallel.threads_per_device,
+		banks: (device, bank) => frozen?.bank(bank) ?? own?.(device, bank),
+	});
 	try {
-		await setFrozenWeights(engine, parts, filled);
+		if (!frozen) await setFrozenWeights(engine, parts, filled);
 	} catch (error) {
 		await engine.close();
 		throw error;
