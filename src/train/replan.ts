@@ -138,7 +138,7 @@ function move(from: TrainingSession, to: TrainingSession, moments: number): void
 
 /** Candidates of a run without frozen parts on its devices: its chain cut by the profile. They are started to be looked at. */
 export function plainCandidates(chain: Chain, config: SessionConfig, options: SessionOptions): ReplanSetup['plan'] {
-	const { seed: _given, ...others } = options;
+	const { seed: _seed, cuts: _cuts, ...others } = options;
 	return async (profile) => {
 		const session = await openSession(chain, config, { ...others, profile });
 		const { compiled, planned } = session.plan;

@@ -9,7 +9,7 @@ import { createDenoiser } from '../../src/models/index.ts';
 import { bankStore } from '../../src/train/bank-store.ts';
 import { readTrainConfig } from '../../src/train/config.ts';
 import { batchMaker } from '../../src/train/data/batches.ts';
-import { bucketSteps, nearestSize } from '../../src/train/data/buckets.ts';
+import { bucketSteps, nearestSize, stepsOfBuckets } from '../../src/train/data/buckets.ts';
 import { openDataSet } from '../../src/train/data/index.ts';
 import { hyperOf, openSession } from '../../src/train/session.ts';
 import { trainModel } from '../../src/train/trainer.ts';
@@ -76,6 +76,40 @@ describe('sizes', () => {
 		] as const)
 			expect((await set.load(index)).image.length).toBe(length);
 		expect((await openDataSet(folder({ buckets: undefined }))).buckets).toBeUndefined();
+	});
+
+	it('puts steps of one size side by side, in runs of a given length at most, and each still gives its examples once', () => {
+		const buckets = [
+			{ height: 8, width: 8, size: 19 },
+			{ height: 8, width: 12, size: 8 },
+		];
+		const order = (runLength: number | undefined, row: number) => {
+			const at = bucketSteps(buckets, 3, 2, runLength);
+			return Array.from({ length: 14 }, (_, step) => at(14 * row + step));
+		};
+		for (const row of [0, 1, 5]) {
+			expect(order(1, row)).toEqual(order(undefined, row));
+			const steps = order(4, row);
+			const runs = steps.map(({ bucket }) => bucket).join('');
+			// Ten steps of the one size in three runs, four of the other in one.
+			expect(runs.match(/1+/g)).toEqual(['1111']);
+			expect(runs.match(/0+/g)!.reduce((n, run) => n + run.length, 0)).toBe(10);
+			for (const bucket of [0, 1]) {
+				const starts = steps.flatMap((step) => (step.bucket === bucket ? [step.start] : []));
+				const count = bucket === 0 ? 10 : 4;
+				expect(starts).toEqual(Array.from({ length: count }, (_, i) => 2 * (row * count + i)));
+			}
+		}
+		expect(
+			new Set(
+				[0, 1, 2, 3, 4, 5].map((row) =>
+					order(4, row)
+						.map(({ bucket }) => bucket)
+						.join(''),
+				),
+			).size,
+		).toBeGreaterThan(1);
+		expect(stepsOfBuckets(buckets, bucketSteps(buckets, 3, 2, 4), 28)).toEqual([20, 8]);
 	});
 
 	it('gives every bucket’s examples once in a row of steps, in batches of one size, the same whenever asked', async () => {
@@ -179,7 +213,7 @@ describe('training on buckets', () => {
 			if (loss !== undefined) expect(Math.abs(loss / straight.get(step)! - 1)).toBeLessThan(1e-4);
 	});
 
-	it('encodes every size, but refuses to fill', async () => {
+	it('encodes every size, but refuses to plan again what has nothing to fill', async () => {
 		const latent = {
 			model: { sample_size: 4, in_channels: 4, out_channels: 4 },
 			data: folder({
@@ -193,11 +227,19 @@ describe('training on buckets', () => {
 			}) as Record<string, unknown>,
 			train: { max_steps: 9, batch_size: 2, gradient_accumulation_steps: 1 },
 		};
-		const raw = (name: string, cache: string) => {
+		const raw = (name: string, parallel: Record<string, unknown> = {}) => {
 			const base = tinyConfig(data, join(root, name), { ...latent, log: { tensorboard: false } });
-			return readTrainConfig({ ...base, vae: { path: 'assets/emoji-vae' }, frozen: { cache, cache_dir: join(root, 'cache') } });
+			const frozen = { cache: 'disk', cache_dir: join(root, 'cache') };
+			return readTrainConfig({
+				...base,
+				parallel: { ...(base.parallel as object), ...parallel },
+				vae: { path: 'assets/emoji-vae' },
+				frozen,
+			});
 		};
-		expect((await trainModel(raw('latents', 'disk'))).finished).toBe(true);
-		await expect(trainModel(raw('filled', 'fill'))).rejects.toThrow(/frozen.cache: a filled run has images of one size/);
+		expect((await trainModel(raw('latents'))).finished).toBe(true);
+		await expect(trainModel(raw('again', { replan_after: 3 }))).rejects.toThrow(
+			/parallel.replan_after: sizes that share weights keep their cuts/,
+		);
 	});
 });

@@ -1,6 +1,6 @@
 /** @file Planning again while training: the run moves to another layout between two steps, and its losses do not notice. */
 import { mkdtempSync, rmSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -8,9 +8,11 @@ import type { Chain } from '../../src/nn/chain.ts';
 import { linear } from '../../src/nn/linear.ts';
 import type { Profile } from '../../src/plan/profile/types.ts';
 import { readSessionConfig, readTrainConfig } from '../../src/train/config.ts';
+import type { TrainEvent } from '../../src/train/events.ts';
 import { plainCandidates, type Replanned, replanningSession } from '../../src/train/replan.ts';
 import { hyperOf, openSession } from '../../src/train/session.ts';
-import { trainModel } from '../../src/train/trainer.ts';
+import { type TrainOptions, trainModel } from '../../src/train/trainer.ts';
+import { readLosses } from '../helpers/tiny-run.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'replan-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -170,4 +172,29 @@ it('a filled run that was planned from wrong times corrects them, moves, and kee
 	for (const [i, loss] of (await measured(moves, 'loss')).entries()) expect(Math.abs(loss / losses[i]! - 1)).toBeLessThan(1e-5);
 	for (const [i, loss] of (await measured(moves, 'eval_loss')).entries()) expect(Math.abs(loss / evaluated[i]! - 1)).toBeLessThan(1e-5);
 	expect((JSON.parse(await readFile(path, 'utf8')) as Profile).backbones[0]!.layers[0]!.forwardMs[0]).toBeLessThan(100);
-}, 60_000);
+}, 180_000);
+
+it('a resumed run without frozen work plans again from the profile of its first start', async () => {
+	const [stays, moves] = [join(root, 'plain-stays'), join(root, 'plain-moves')];
+	const run = async (folder: string, parallel: Record<string, unknown>, options: TrainOptions = {}) => {
+		const notes: string[] = [];
+		const onEvent = (event: TrainEvent) => {
+			if (event.kind === 'note') notes.push(event.text);
+			options.onEvent?.(event);
+		};
+		await trainModel(configOf(folder, 'inline', parallel), { ...options, onEvent });
+		return notes.flatMap((text) => (/^(from measured|nothing is planned)/.test(text) ? [text.split(': ').at(-1)] : []));
+	};
+	await run(stays, { partition_method: 'manual', partition_split: [2] });
+	const stop = new AbortController();
+	await run(moves, {}, { signal: stop.signal, onEvent: (e) => void (e.kind === 'step' && stop.abort()) });
+	const path = join(moves, 'profile.json');
+	const first = await readFile(path, 'utf8');
+	expect(await run(moves, { replan_after: 4, replan_gain: -1000 }, { resume: true })).toEqual(['moved']);
+	expect(await readFile(path, 'utf8')).not.toBe(first);
+	const [losses, found] = [await readLosses(stays), await readLosses(moves)];
+	expect([...found.keys()]).toEqual([...losses.keys()]);
+	for (const [step, loss] of losses) if (loss !== undefined) expect(Math.abs(found.get(step)! / loss - 1)).toBeLessThan(1e-5);
+	await rm(path);
+	expect(await run(moves, { replan_after: 6 }, { resume: true })).toEqual(['the layers of this run were not measured']);
+}, 180_000);

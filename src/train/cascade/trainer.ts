@@ -201,7 +201,7 @@ async function runSteps(run: Run): Promise<CascadeResult> {
 					'perf/images_per_s': speed.images_per_s,
 				});
 			}
-			if (trace && traced) await record({ step, stepMs, ...traced }, session.plan.compiled);
+			if (trace && traced) await record({ step, stepMs, ...traced }, traced.compiled === session.plan.compiled ? folder : undefined);
 			say({ kind: 'step', step, maxSteps, losses, gradNorms, stepMs });
 			// Before saving: a run resumed from here has the measurement already.
 			if (run.evaluation && (step % base.eval.every_steps === 0 || step === maxSteps)) await evaluate();

@@ -5,9 +5,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Chain, ChainInput } from '../../../src/nn/chain.ts';
+import { linear } from '../../../src/nn/linear.ts';
 import { readPlan } from '../../../src/plan/plan-json.ts';
-import { readTrainConfig } from '../../../src/train/config.ts';
+import type { FilledProgram } from '../../../src/program/fill/lower.ts';
+import { verifyProgram } from '../../../src/program/verify.ts';
+import { readSessionConfig, readTrainConfig } from '../../../src/train/config.ts';
 import type { TrainEvent } from '../../../src/train/events.ts';
+import { frozenStore } from '../../../src/train/filled/frozen-store.ts';
+import { openRunParts } from '../../../src/train/filled/parts.ts';
+import { compileFilled, measureRun } from '../../../src/train/filled/plan.ts';
 import { trainModel } from '../../../src/train/trainer.ts';
 import { readLosses } from '../../helpers/tiny-run.ts';
 
@@ -60,7 +67,7 @@ it('gives the losses of a run that encodes inline, keeps a plan of every size, a
 	const [inline, fill, stopped] = [join(root, 'inline'), join(root, 'fill'), join(root, 'stopped')];
 	await trainModel(configOf(inline, 'inline'));
 	const events: TrainEvent[] = [];
-	const traced = { log: { trace_every_steps: 1 } };
+	const traced = { log: { trace_every_steps: 2 } };
 	await trainModel(configOf(fill, 'fill', traced), { onEvent: (event) => void events.push(event) });
 	const [expected, found] = [await readLosses(inline), await readLosses(fill)];
 	expect([...found.keys()]).toEqual([...expected.keys()]);
@@ -83,4 +90,67 @@ it('gives the losses of a run that encodes inline, keeps a plan of every size, a
 	expect([...(await readLosses(stopped)).keys()]).toEqual([...expected.keys()]);
 	for (const [step, loss] of await readLosses(stopped))
 		if (loss !== undefined) expect(Math.abs(found.get(step)! / loss - 1)).toBeLessThan(1e-5);
-}, 60_000);
+}, 180_000);
+
+it('plans every size again from its own steps: what fills the bubbles changes, cuts and losses do not', async () => {
+	const [inline, again] = [join(root, 'inline'), join(root, 'again')];
+	const notes: string[] = [];
+	const parallel = { replan_after: 3, replan_gain: -1000 };
+	await trainModel(configOf(again, 'fill', { parallel }), { onEvent: (e) => void (e.kind === 'note' && notes.push(e.text)) });
+	const told = notes.flatMap((text) => /^from measured times of images of (\w+): .*: (.*)$/.exec(text)?.slice(1).join(' ') ?? []);
+	expect(told.sort()).toEqual(['16x16 moved', '16x24 moved']);
+	const plans = await Promise.all(
+		[again, join(again, 'sizes', '16x24')].map(async (folder) => readPlan(JSON.parse(await readFile(join(folder, 'plan.json'), 'utf8')))),
+	);
+	expect(plans[1]!.stages.map(({ layers }) => layers)).toEqual(plans[0]!.stages.map(({ layers }) => layers));
+	const lines = async (folder: string) =>
+		(await readFile(join(folder, 'metrics.jsonl'), 'utf8'))
+			.trim()
+			.split('\n')
+			.map((line) => JSON.parse(line) as Record<string, number>);
+	const [expected, found] = [await lines(inline), await lines(again)];
+	expect(found.length).toBe(expected.length);
+	for (const [i, line] of expected.entries())
+		for (const key of ['loss', 'eval_loss'])
+			if (line[key] !== undefined) expect(Math.abs(found[i]![key]! / line[key] - 1)).toBeLessThan(1e-5);
+}, 180_000);
+
+it('reads the weights of frozen parts once, into memory that the devices of every size share', async () => {
+	const store = frozenStore();
+	let reads = 0;
+	const programs: FilledProgram[] = [];
+	for (const [height, width] of [
+		[16, 16],
+		[16, 24],
+	] as const) {
+		const parts = await openRunParts('assets/emoji-vae', '', { height, width }, false);
+		const counted = parts.parts.map((part) => {
+			const weights = (name: string) => {
+				reads++;
+				return part.weights(name);
+			};
+			return { ...part, weights };
+		});
+		const one: ChainInput = { dtype: 'float32', shape: [4, height / 4, width / 4] };
+		const chain: Chain = {
+			name: 'scaled',
+			inputs: { x0: one },
+			layers: [
+				{ name: 'linear', build: (ctx, live) => live.set('x', linear(ctx, ctx.g.reshape(live.get('x0'), [-1, 4]), 4)) },
+				{ name: 'loss', build: ({ g }, live) => live.set('loss', g.reduceSumSquare(g.reshape(live.get('x'), [2, -1]), [1], false)) },
+			],
+			outputs: ['loss'],
+		};
+		const config = readSessionConfig({ train: { max_steps: 1, batch_size: 2 } });
+		const run = { ...parts, parts: counted };
+		const filled = compileFilled(config, chain, run, await measureRun(config, chain, run, false), 2);
+		programs.push(await store.place(filled.compiled, counted));
+		await parts.close();
+	}
+	const banks = programs.map(({ program }) => program.devices.map((device) => device.banks.filter(({ id }) => store.bank(id))));
+	expect(banks[0]).toEqual(banks[1]);
+	const residents = programs[0]!.program.devices[0]!.residents.filter(({ slot }) => slot.startsWith('frozen:'));
+	expect(residents.length).toBeGreaterThan(10);
+	expect(reads).toBe(residents.length);
+	for (const { program } of programs) verifyProgram(program);
+}, 180_000);
