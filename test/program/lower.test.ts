@@ -200,6 +200,46 @@ describe('lowerTraining', () => {
 		expect(program.groups).toEqual({ rank0: [0, 1], rank1: [2, 3, 4], all: [0, 1, 2, 3, 4] });
 	});
 
+	it('sums the gradients of a stage when they are whole, where nobody waits for the device any more', () => {
+		const sums = (schedule: string, place: object, backbones: number, stages: number) => {
+			const trace = traceChain(longChain, 1);
+			const cuts = Array.from({ length: stages - 1 }, (_, s) => 2 + 2 * s);
+			const chains = Array.from({ length: backbones }, (_, b) => ({ ...trace, chain: { ...trace.chain, name: `chain${b}` } }));
+			const compiled = lowerPipelines(
+				chains.map((each) => ({ trace: each, cuts })),
+				{
+					schedule: placeSchedule(schedule, { ranks: 2, microBatches: 4, ...place }),
+					pipelines: 2,
+					microBatches: 4,
+					microBatchSize: 1,
+					moments: 2,
+					hyperSize: adamwHyperSize,
+				},
+			);
+			verifyProgram(compiled.program);
+			// The sums and the last of the actions before them.
+			return compiled.program.devices.map((_, device) => {
+				let last = '';
+				return iteration(compiled, device).flatMap((i) => {
+					if (i.op === 'run' && i.action) last = i.label!;
+					return i.op === 'allReduce' && i.group.startsWith('rank') ? [`${last}: ${i.slots.join(' ')}`] : [];
+				});
+			});
+		};
+		// Rank 0's second stage is done before the last passes of its first, which send nothing; rank 1's sends to rank 0 until its last action.
+		const interleaved = [['2B3: sum:stage2/*', '0B3: sum:stage0/*'], ['1B3: sum:stage1/* sum:stage3/*']];
+		expect(sums('interleaved-1f1b', { chunks: 2 }, 1, 4)).toEqual([...interleaved, ...interleaved]);
+		const folded = [['3B3: sum:stage3/*', '0B3: sum:stage0/*'], ['1B3: sum:stage1/* sum:stage2/*']];
+		expect(sums('1f1b', { placement: 'folded' }, 1, 4)).toEqual([...folded, ...folded]);
+		const both = sums('bidirectional', { backbones: 2 }, 2, 2);
+		expect(both).toEqual([
+			['3B3: sum:stage3/*', '0B3: sum:stage0/*'],
+			['1B3: sum:stage1/*', '2B3: sum:stage2/*'],
+			['3B3: sum:stage3/*', '0B3: sum:stage0/*'],
+			['1B3: sum:stage1/*', '2B3: sum:stage2/*'],
+		]);
+	});
+
 	it('gives every replica its share of the samples', () => {
 		const { program } = lower([2], 2, { replicas: 2 });
 		const fed = program.devices.map((d) =>

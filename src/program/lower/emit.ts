@@ -9,7 +9,8 @@ import { slotOf } from './values.ts';
 /** A device's part of an iteration. */
 export interface Lane {
 	readonly device: number;
-	readonly actions: readonly { readonly action: Action; readonly operation: Operation }[];
+	/** `after`: what follows an action's own instructions. */
+	readonly actions: readonly { readonly action: Action; readonly operation: Operation; readonly after?: readonly Instruction[] }[];
 	/** First sample of micro-batch 0 in the global batch. */
 	readonly firstSample: number;
 	readonly head: readonly Instruction[];
@@ -38,7 +39,7 @@ export function emitLanes(lanes: readonly Lane[], microBatchSize: number): Instr
 		const residents = new Set<SlotId>();
 		/** Slots that an action receives count as read by its run. */
 		const readBy = new Map<Instruction, readonly SlotId[]>();
-		for (const { action, operation } of actions) {
+		for (const { action, operation, after = [] } of actions) {
 			const { micro } = action;
 			const at = (slot: string) => slotOf(slot, micro);
 			const start = firstSample + micro * microBatchSize;
@@ -71,6 +72,7 @@ export function emitLanes(lanes: readonly Lane[], microBatchSize: number): Instr
 			for (const { slot, name, row } of operation.fetches) out.push({ op: 'fetch', slot: at(slot), name, from: start + row });
 			for (const { slot, to } of operation.sends)
 				out.push({ op: 'send', peer: deviceId(to), channel: channel(device, to), slot: at(slot) });
+			out.push(...after);
 		}
 		return [...head, ...withDrops(out, residents, readBy), ...tail];
 	});

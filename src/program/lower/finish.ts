@@ -1,4 +1,6 @@
 /** @file What follows the last action: gradients are summed over the devices that hold a stage, their norm over all stages, and weights updated. */
+
+import type { Action } from '../../plan/schedules/types.ts';
 import type { BankLayout } from '../layout.ts';
 import { normSquaredGraph } from '../stage.ts';
 import { type DeviceId, deviceId, groupId, type Instruction, slotId } from '../types.ts';
@@ -52,7 +54,33 @@ export function headOf(job: Job): Instruction[] {
 	return hyperSources(job).map((name) => ({ op: 'feed', slot: slotId(name), source: name, from: 0, to: 0 }));
 }
 
-/** Sums, norms and updates of a device that holds `stages` (trained ones). */
+/** Sums the gradients of `stages` over the devices that hold them. */
+export function sumOf({ rank }: Where, stages: readonly Stage[], banks: readonly BankLayout[], groups: Groups): Instruction[] {
+	const name = `rank${rank}`;
+	if (!groups[name] || stages.length === 0) return [];
+	return [{ op: 'allReduce', group: groupId(name), slots: stages.map((stage) => flatSlot(banks[stage.number]!.bank)) }];
+}
+
+/**
+ * Where gradients are summed before the rank's last action: the stages to sum after each, by its place in `actions`. A sum blocks its devices, so that it would
+ * keep others waiting for what they are still to send. It goes where nothing is sent any more: what is left are backward passes of first stages, between which
+ * the device waits for the other ranks, and weight gradients.
+ */
+export function earlySums(actions: readonly Action[], stages: readonly Stage[]): Map<number, Stage[]> {
+	const lastSent = actions.findLastIndex(({ kind, stage }) => kind === 'F' || (kind !== 'W' && stages[stage]!.layers[0] > 0));
+	const last = new Map<number, number>();
+	actions.forEach(({ kind, stage }, at) => {
+		if (kind !== 'F') last.set(stage, at);
+	});
+	const sums = new Map<number, Stage[]>();
+	for (const [stage, own] of last) {
+		const at = Math.max(own, lastSent);
+		if (at < actions.length - 1) sums.set(at, [...(sums.get(at) ?? []), stages[stage]!]);
+	}
+	return sums;
+}
+
+/** Norms and updates of a device that holds `stages` (trained ones), and the sums of those that are not `summed` yet. */
 export function tailOf(
 	job: Job,
 	builds: Builds,
@@ -60,12 +88,13 @@ export function tailOf(
 	stages: readonly Stage[],
 	banks: readonly BankLayout[],
 	groups: Groups,
+	summed: ReadonlySet<number>,
 ): Instruction[] {
 	const own = job.devices(where.rank, where.pipeline)[where.i]!;
 	const out: Instruction[] = [];
 	const flat = (stage: Stage) => flatSlot(banks[stage.number]!.bank);
-	const rank = `rank${where.rank}`;
-	if (groups[rank]) out.push({ op: 'allReduce', group: groupId(rank), slots: stages.map(flat) });
+	const unsummed = stages.filter((stage) => !summed.has(stage.number));
+	out.push(...sumOf(where, unsummed, banks, groups));
 	if (job.layout.hyperSize === 0) return out;
 	const copies = groups.all ? job.layout.pipelines * job.replicas[where.rank]! : 1;
 	const norms = job.scopes.map((scope) => slotId(normName(scope)));

@@ -8,7 +8,7 @@ import { bankResidents } from './banks.ts';
 import { type Builds, createBuilds, type Routed } from './builds.ts';
 import type { Compiled } from './compiled.ts';
 import { emitLanes, type Lane } from './emit.ts';
-import { groupsOf, headOf, hyperSources, tailOf } from './finish.ts';
+import { earlySums, groupsOf, headOf, hyperSources, sumOf, tailOf } from './finish.ts';
 import { forwardOperation } from './forward-operation.ts';
 import { createJob, type Job, type PipelineLayout, type Stage, stagesOf, type TrainedBackbone } from './job.ts';
 import type { Operation, Site } from './operation.ts';
@@ -84,8 +84,19 @@ function programOf(job: Job, builds: Builds, routed: RoutedRows, banks: Compiled
 			const found = operation({ job, builds, routed, stage: routed.stages[action.stage]!, where }, action.kind);
 			return found ? [{ action, operation: found }] : [];
 		});
+		const sums = earlySums(
+			actions.map(({ action }) => action),
+			routed.stages,
+		);
+		const summed = new Set([...sums.values()].flat().map(({ number }) => number));
 		const firstSample = where.pipeline * microBatches * microBatchSize;
-		return { device, actions, firstSample, head: headOf(job), tail: tailOf(job, builds, where, heldBy(where.rank), banks, groups) };
+		return {
+			device,
+			actions: actions.map((each, at) => ({ ...each, after: sumOf(where, sums.get(at) ?? [], banks, groups) })),
+			firstSample,
+			head: headOf(job),
+			tail: tailOf(job, builds, where, heldBy(where.rank), banks, groups, summed),
+		};
 	});
 	const iterations = emitLanes(lanes, microBatchSize);
 	const devices = sites.map(({ where, device }, k): DeviceProgram => {
