@@ -11,6 +11,8 @@ export interface ErrorParts {
 	readonly found?: string;
 	/** What to do next. */
 	readonly hint?: string;
+	/** For callers that can do something about it. `memory`: a device has too little for what is asked of it. */
+	readonly reason?: 'memory';
 	readonly cause?: unknown;
 }
 

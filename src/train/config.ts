@@ -142,8 +142,11 @@ const parallel = v.strictObject({
 	partition_method: v.optional(v.picklist(['time', 'manual']), 'time'),
 	/** First layer of each stage but the first; there are pipeline_stages of them, or as often more as each rank has stages. */
 	partition_split: v.optional(v.array(count)),
-	/** `cheap` recomputes norms and activations in the backward pass to save memory, `full` the whole forward of a stage from its inputs. */
-	activation_checkpointing: v.optional(v.picklist(['views', 'cheap', 'full']), 'views'),
+	/**
+	 * `cheap` recomputes norms and activations in the backward pass to save memory, `full` the whole forward of a stage from its inputs; `auto` is the first of
+	 * `views`, `cheap` and `full` with which the run fits in `memory_bytes`.
+	 */
+	activation_checkpointing: v.optional(v.picklist(['auto', 'views', 'cheap', 'full']), 'views'),
 	/** Bytes each device may hold; 0: no limit. */
 	memory_bytes: v.optional(notNegative, 0),
 	threads_per_device: v.optional(count, 1),

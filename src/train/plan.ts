@@ -3,11 +3,13 @@ import { availableParallelism } from 'node:os';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { byteSize } from '../core/tensor.ts';
 import { measureProfile } from '../engine/local/profile.ts';
+import type { Recompute } from '../graph/saved.ts';
 import { type Chain, type ChainTrace, liveAt, traceChain } from '../nn/chain.ts';
 import { draftPlan } from '../plan/draft.ts';
 import { partitionChain } from '../plan/partition/chain.ts';
 import type { Profile } from '../plan/profile/types.ts';
 import { placeSchedule } from '../plan/schedules/index.ts';
+import type { PlacedSchedule } from '../plan/schedules/types.ts';
 import { simulatePlan } from '../plan/search/simulate-plan.ts';
 import { adamwHyperSize } from '../program/adamw.ts';
 import { type Compiled, lowerPipelines, signatureOf, stageRanges, type TrainedBackbone } from '../program/lower.ts';
@@ -15,6 +17,7 @@ import { trainedDefinitions, trainingStage } from '../program/stage.ts';
 import { verifyProgram } from '../program/verify.ts';
 import { chunksOf, devicesPerPipeline, placeOptionsOf, replicasOf, stageCount } from './layout.ts';
 import { localCluster, type Planned, withPeaks } from './planned.ts';
+import { firstThatFits, type SettledConfig } from './recompute.ts';
 import type { SessionConfig } from './session.ts';
 
 /** A compiled run with what is known of its stages. */
@@ -22,6 +25,8 @@ export interface TrainingPlan {
 	readonly trace: ChainTrace;
 	readonly compiled: Compiled;
 	readonly cuts: readonly number[];
+	/** What the backward computes again. */
+	readonly recompute: Recompute;
 	/** Per stage: layer names, and measured forward + backward time per micro-batch (0 when nothing was measured). */
 	readonly stages: readonly { readonly layers: readonly string[]; readonly ms: number }[];
 	/** What the cuts were made from and what that predicts; absent when nothing was measured. */
@@ -52,9 +57,8 @@ export async function planTraining(
 		readonly selfConditioning?: TrainedBackbone['selfConditioning'];
 	} = {},
 ): Promise<TrainingPlan> {
-	const { parallel: p, train: t } = config;
-	const batch = microBatchSize(config);
-	const trace = traceChain(chain, batch);
+	const { parallel: p } = config;
+	const trace = traceChain(chain, microBatchSize(config));
 	const layers = chain.layers.length;
 	const count = stageCount(p);
 	if (count > layers) {
@@ -65,24 +69,44 @@ export async function planTraining(
 		});
 	}
 	const schedule = placeSchedule(p.pipeline_schedule, placeOptionsOf(config), 'parallel.pipeline_schedule');
-	let cuts: readonly number[] = [];
-	let planned: Planned | undefined;
-	if (count > 1) {
-		if (p.partition_method === 'manual') cuts = p.partition_split!;
-		else if (known.cuts?.length === count - 1) cuts = known.cuts;
-		else {
-			const profile = known.profile ?? (await measureLayers(config, chain, moments));
-			// Each stage of a rank may take its share of the rank's memory.
-			const limitBytes = p.memory_bytes / chunksOf(p);
-			const memory = p.memory_bytes > 0 ? { memory: { layerBytes: layerBytes(config, trace), limitBytes } } : {};
-			const replicas = schedule.stages.map(({ rank }) => replicasOf(p)[rank]!);
-			cuts = partitionChain({ layerMs: layerMs(profile), stages: count, replicas, ...memory })
-				.stages.slice(1)
-				.map((s) => s.from);
-			planned = planOfCuts(config, profile, cuts);
-		}
-	}
-	const { selfConditioning } = known;
+	const manual = p.partition_method === 'manual' ? p.partition_split! : undefined;
+	const cuts = count === 1 ? [] : (manual ?? (known.cuts?.length === count - 1 ? known.cuts : undefined));
+	const profile = cuts ? undefined : (known.profile ?? (await measureLayers(config, chain, moments)));
+	return firstThatFits(config, (settled) =>
+		profile
+			? cutByProfile(settled, { trace, schedule, moments, profile, selfConditioning: known.selfConditioning })
+			: compiledRun(settled, { trace, schedule, moments, cuts: cuts!, selfConditioning: known.selfConditioning }),
+	);
+}
+
+/** What a run is compiled from. */
+interface Laid {
+	readonly trace: ChainTrace;
+	readonly schedule: PlacedSchedule;
+	readonly moments: number;
+	readonly selfConditioning: TrainedBackbone['selfConditioning'] | undefined;
+}
+
+/** Compiles with the cuts that measured times and memory make best. */
+function cutByProfile(config: SettledConfig, { profile, ...laid }: Laid & { readonly profile: Profile }): TrainingPlan {
+	const { parallel: p } = config;
+	const { stages } = laid.schedule;
+	// Each stage of a rank may take its share of the rank's memory.
+	const limitBytes = p.memory_bytes / chunksOf(p);
+	const memory = p.memory_bytes > 0 ? { memory: { layerBytes: layerBytes(config, laid.trace), limitBytes } } : {};
+	const replicas = stages.map(({ rank }) => replicasOf(p)[rank]!);
+	const cuts = partitionChain({ layerMs: layerMs(profile), stages: stages.length, replicas, ...memory })
+		.stages.slice(1)
+		.map((s) => s.from);
+	return compiledRun(config, { ...laid, cuts, planned: planOfCuts(config, profile, cuts) });
+}
+
+function compiledRun(
+	config: SettledConfig,
+	{ trace, schedule, moments, cuts, selfConditioning, planned }: Laid & { readonly cuts: readonly number[]; readonly planned?: Planned },
+): TrainingPlan {
+	const { parallel: p, train: t } = config;
+	const { layers } = trace.chain;
 	const compiled = lowerPipelines([{ trace, cuts, ...(selfConditioning ? { selfConditioning } : {}) }], {
 		schedule,
 		...(selfConditioning
@@ -91,20 +115,19 @@ export async function planTraining(
 		pipelines: p.data_parallel,
 		replicas: replicasOf(p),
 		microBatches: t.gradient_accumulation_steps,
-		microBatchSize: batch,
+		microBatchSize: trace.batch,
 		recompute: p.activation_checkpointing,
 		moments,
 		hyperSize: adamwHyperSize,
 	});
-	const limit = p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {};
-	verifyProgram(compiled.program, limit);
-	const ms = planned ? layerMs(planned.profile) : new Array<number>(layers).fill(0);
-	const stages = stageRanges(layers, cuts).map(([from, to]) => ({
-		layers: chain.layers.slice(from, to).map((l) => l.name),
+	verifyProgram(compiled.program, p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {});
+	const ms = planned ? layerMs(planned.profile) : new Array<number>(layers.length).fill(0);
+	const stages = stageRanges(layers.length, cuts).map(([from, to]) => ({
+		layers: layers.slice(from, to).map((l) => l.name),
 		ms: ms.slice(from, to).reduce((a, b) => a + b, 0),
 	}));
 	const counted = planned && { ...planned, plan: withPeaks(planned.plan, compiled.program) };
-	return { trace, compiled, cuts, stages, ...(counted ? { planned: counted } : {}) };
+	return { trace, compiled, cuts, stages, recompute: p.activation_checkpointing, ...(counted ? { planned: counted } : {}) };
 }
 
 /** Samples that a device of the run sees at once, ascending: a micro-batch, or a replica's share of it. */
@@ -149,11 +172,19 @@ function layerMs({ backbones }: Profile): number[] {
 }
 
 /** Bytes of every layer: parameters with gradients and moments, saved values, and what its forward needs besides. */
-function layerBytes(config: SessionConfig, trace: ChainTrace): number[] {
+function layerBytes(config: SettledConfig, trace: ChainTrace): number[] {
 	const trained = trainedDefinitions(trace);
 	return trace.chain.layers.map((_, i) => {
 		const back = new Set(liveAt(trace, i + 1).filter((id) => trained.has(id)));
-		const { stage, forward } = trainingStage(trace, i, i + 1, microBatchSize(config), back, trace.outputs, 'views');
+		const { stage, forward } = trainingStage(
+			trace,
+			i,
+			i + 1,
+			microBatchSize(config),
+			back,
+			trace.outputs,
+			config.parallel.activation_checkpointing,
+		);
 		const parameters = stage.parameters.reduce((n, p) => n + byteSize({ dtype: 'float32', shape: p.shape }), 0);
 		const { outputs, workspaceBytes } = signatureOf(forward);
 		return 4 * parameters + workspaceBytes + outputs.reduce((n, o) => n + byteSize(o), 0);

@@ -211,6 +211,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		}
 		const { plan, parameters } = session;
 		if (plan.planned) await writePlanned(folder, plan.planned);
+		if (config.parallel.activation_checkpointing === 'auto') say({ kind: 'note', text: `activation checkpointing: ${plan.recompute}` });
 		const text = formatProgram(plan.compiled.program);
 		const size = loader.info.buckets && sizeKey(loader.info);
 		say({ kind: 'plan', devices: plan.compiled.program.devices.length, stages: plan.stages, text, ...(size ? { size } : {}) });

@@ -10,6 +10,7 @@ import { profileOf } from '../../plan/analytic/profile.ts';
 import type { Profile } from '../../plan/profile/types.ts';
 import type { TrainConfig } from '../../train/config.ts';
 import { trainingJob } from '../../train/job-chains.ts';
+import { recomputeOf } from '../../train/recompute.ts';
 import { loadConfig } from '../config-file.ts';
 import { formatBytes, formatTable, plural } from '../format.ts';
 
@@ -45,7 +46,7 @@ export async function measuredProfile(source: JobSource, { note, ...options }: M
 	const measured = await measureProfile(job, {
 		batchSizes: [1, 2, 4, 8].filter((n) => n <= batch),
 		threads: config?.parallel.threads_per_device ?? 1,
-		recompute: config?.parallel.activation_checkpointing ?? 'views',
+		recompute: config ? recomputeOf(config) : 'views',
 		average: (config?.train.ema_decay ?? 0) > 0,
 		onProgress: (what, done, total) => {
 			if (done === total) note(`measured ${what}: ${plural(total, 'graph')}`);

@@ -130,6 +130,7 @@ function memoryError(
 		expected: `at most ${limitOf(worst)} bytes in stage ${worst}`,
 		found: `${bytesOf(from, to)} bytes (layers ${from} to ${to - 1}) even where the fullest stage is least full`,
 		hint: 'more stages, smaller micro-batches, or recomputing activations',
+		reason: 'memory',
 	});
 }
 

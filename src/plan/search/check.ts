@@ -77,6 +77,7 @@ export function nothingFits({ profile, cluster, batch }: Job, options: SearchOpt
 		expected: 'stages, micro-batches and pipelines that divide batch and devices, with weights, optimiser state and activations in memory',
 		found: `none${Object.keys(options).length > 0 ? ` with ${JSON.stringify(options)}` : ''}`,
 		hint: 'more micro-batches or stages, recomputation, a smaller batch, or fewer fixed options',
+		reason: 'memory',
 	});
 }
 

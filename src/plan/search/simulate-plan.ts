@@ -31,6 +31,7 @@ export function simulatePlan(plan: Plan, profile: Profile, cluster: Cluster, eff
 			place: `plan of ${plan.profile}`,
 			expected: `room on a device of ${cluster.memoryBytes} bytes`,
 			found: `${Math.max(...timeline.peakBytes)} bytes in use by the pipeline`,
+			reason: 'memory',
 		});
 	}
 	return { plan: planOf(job, filled, plan.baselines), timeline, fill: filled.fill, ...sweepOf(filled) };

@@ -71,5 +71,6 @@ export function checkMemory(
 		expected: `at most ${memoryBytes} bytes`,
 		found: `${peakBytes} bytes: ${parts.join(', ')}`,
 		hint: 'more stages, smaller micro-batches, recomputing activations, or a schedule with less warm-up',
+		reason: 'memory',
 	});
 }

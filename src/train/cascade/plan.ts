@@ -23,6 +23,7 @@ import { inlineItems, profiledSizes } from '../filled/plan.ts';
 import { placeOptionsOf, replicasOf } from '../layout.ts';
 import { deviceCount, microBatchSize } from '../plan.ts';
 import { localCluster, type Planned } from '../planned.ts';
+import { recomputeOf } from '../recompute.ts';
 import type { SessionConfig, TrainingSession } from '../session.ts';
 import { backboneNames, type PerBackbone, perBackbone } from './config.ts';
 
@@ -195,7 +196,7 @@ function compiledPlan(
 	const training = lowerPlan(
 		plan,
 		backboneNames.map((name) => ({ chain: { ...chains[name], name } })),
-		{ moments, hyperSize: adamwHyperSize, recompute: config.base.parallel.activation_checkpointing },
+		{ moments, hyperSize: adamwHyperSize, recompute: recomputeOf(config.base) },
 	);
 	const compiled = parts ? { ...training, ...filled(training, planned, timeline, parts) } : training;
 	verify(compiled, config.base);
@@ -247,7 +248,7 @@ function unplanned(
 			replicas: replicasOf(p),
 			microBatches: t.gradient_accumulation_steps,
 			microBatchSize: batch,
-			recompute: p.activation_checkpointing,
+			recompute: recomputeOf(config.base),
 			moments,
 			hyperSize: adamwHyperSize,
 		},

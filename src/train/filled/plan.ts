@@ -1,6 +1,7 @@
 /** @file Plans a filled run on this machine: measures every layer, searches cuts and filling, lowers both into one program per device. */
 import { availableParallelism } from 'node:os';
 import { measureProfile } from '../../engine/local/profile.ts';
+import type { Recompute } from '../../graph/saved.ts';
 import { type Chain, traceChain } from '../../nn/chain.ts';
 import type { Cluster } from '../../plan/cluster/types.ts';
 import { draftPlan } from '../../plan/draft.ts';
@@ -24,6 +25,7 @@ import { verifyProgram } from '../../program/verify.ts';
 import { chunksOf, placeOptionsOf, replicasOf, stageCount } from '../layout.ts';
 import { deviceCount, microBatchSize } from '../plan.ts';
 import { localCluster, type Planned, withPeaks } from '../planned.ts';
+import { firstThatFits, type SettledConfig } from '../recompute.ts';
 import type { SessionConfig } from '../session.ts';
 import type { RunParts } from './parts.ts';
 
@@ -31,6 +33,8 @@ import type { RunParts } from './parts.ts';
 export interface FilledPlan extends Planned {
 	readonly timeline: PipelineTimeline;
 	readonly compiled: FilledProgram;
+	/** What the backward computes again. */
+	readonly recompute: Recompute;
 }
 
 /** Frozen work that is not filled in: layer after layer when the pipeline is done, each on all devices at once, on equal shares of the batch. */
@@ -104,10 +108,21 @@ export interface FilledPlanOptions extends SearchOptions {
 export function compileFilled(
 	config: SessionConfig,
 	chain: Chain,
-	{ parts, given }: RunParts,
+	run: RunParts,
 	profile: Profile,
 	moments: number,
 	options: FilledPlanOptions = {},
+): FilledPlan {
+	return firstThatFits(config, (settled) => compiledRun(settled, chain, run, profile, moments, options));
+}
+
+function compiledRun(
+	config: SettledConfig,
+	chain: Chain,
+	{ parts, given }: RunParts,
+	profile: Profile,
+	moments: number,
+	options: FilledPlanOptions,
 ): FilledPlan {
 	const { parallel: p } = config;
 	const cluster = localCluster(deviceCount(config), p.memory_bytes);
@@ -121,7 +136,7 @@ export function compileFilled(
 		starts: plannedStarts(training.program, plan, timeline),
 	});
 	verifyProgram(compiled.program, p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {});
-	return { profile, cluster, plan: withPeaks(plan, compiled.program), timeline, compiled };
+	return { profile, cluster, plan: withPeaks(plan, compiled.program), timeline, compiled, recompute: p.activation_checkpointing };
 }
 
 /** The plan of `config`'s layout: cut as given, with replicas by time alone, otherwise with the cuts that leave bubbles where frozen work fits. */

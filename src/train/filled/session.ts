@@ -61,6 +61,7 @@ export async function openFilledSession(
 		plan: {
 			trace: traceChain(chain, microBatchSize(config)),
 			compiled,
+			recompute: filled.recompute,
 			cuts: plan.stages.slice(1).map((stage) => stage.layers[0]),
 			stages: plan.stages.map(({ layers: [from, to], forwardMs, backwardMs }) => ({
 				layers: layers.slice(from, to).map(({ name }) => name),
