@@ -1,33 +1,35 @@
 /** @file A ControlNet in front of its U-Net, as one chain. */
 import { DiffusionPipeError } from '../core/errors.ts';
+import { checkControlFit, controlImageInput, isControlResidual } from '../models/control-fit.ts';
 import { controlNetChain, readControlNetConfig } from '../models/controlnet.ts';
 import type { Denoiser } from '../models/index.ts';
 import type { SizeOptions } from '../models/sample-size.ts';
-import { midResidualName, readUNetConditionConfig, skipResidualName, unetConditionChain } from '../models/unet-condition.ts';
+import { readUNetConditionConfig, unetConditionChain } from '../models/unet-condition.ts';
 import type { Chain, Layer, Live } from '../nn/chain.ts';
 import type { ModelPart, WeightSource } from './parts.ts';
 
 /** Path of the ControlNet's parameters and live values in the joined chain. */
-const prefix = 'controlnet.';
-/** Chain inputs of the joined chain: the image of conditions, values in [0, 1], and what the residuals are multiplied by. */
-export const controlImageInput = 'controlnet_cond';
+export const controlPrefix = 'controlnet.';
+export { controlImageInput };
+/** Chain input of the joined chain that the residuals are multiplied by. */
 export const controlScaleInput = 'conditioning_scale';
 
 /** A U-Net with a ControlNet, built for a size of latents. */
 export interface ControlledDenoiser {
 	readonly denoiser: Denoiser;
-	/** Weights of both, the ControlNet's under `controlnet.`. */
-	readonly source: WeightSource;
 	/** [channels, height, width] of `controlnet_cond`. */
 	readonly image: readonly [number, number, number];
 	/** True when rows without the prompt take no residuals (ControlNets with `global_pool_conditions`). */
 	readonly promptOnly: boolean;
 }
 
+/** What is known of a model but its weights. */
+type Described = Pick<ModelPart, 'className' | 'config' | 'place'>;
+
 /** Builds the denoiser. Throws a config error when the two models do not fit together. */
 export function controlledDenoiser(
-	unet: ModelPart,
-	control: ModelPart,
+	unet: Described,
+	control: Described,
 	size: Required<SizeOptions> & { readonly tokens: number },
 ): ControlledDenoiser {
 	for (const [part, className] of [
@@ -46,7 +48,7 @@ export function controlledDenoiser(
 	const pooled = controlConfig.global_pool_conditions;
 	const main = unetConditionChain(config, { ...size, residuals: pooled ? 'pooled' : 'maps' });
 	const side = controlNetChain(controlConfig, size);
-	checkFit(main, side, control.place);
+	checkControlFit(main, side, control.place);
 	const chain = joined(main, side);
 	const own = new Set(['sample', 'timestep']);
 	return {
@@ -60,58 +62,41 @@ export function controlledDenoiser(
 			fixed: {},
 			timestepScale: 1,
 		},
-		source: joinedWeights(unet, control),
 		image: side.inputs[controlImageInput]!.shape as [number, number, number],
 		promptOnly: pooled,
 	};
 }
 
-const isResidual = (name: string) => name === midResidualName || name.startsWith(skipResidualName(0).slice(0, -1));
-
-/** Every input that both have, and every residual, must be of one shape. */
-function checkFit(main: Chain, side: Chain, place: string): void {
-	const residuals = (names: readonly string[]) => names.filter(isResidual).sort().join(', ');
-	const shared = Object.entries(side.inputs).find(
-		([name, { shape }]) => name !== controlImageInput && main.inputs[name]?.shape.join() !== shape.join(),
-	);
-	if (!shared && residuals(Object.keys(main.inputs)) === residuals(side.outputs)) return;
-	throw new DiffusionPipeError('config', 'the ControlNet does not fit the U-Net', {
-		place,
-		expected: shared
-			? `${shared[0]} [${main.inputs[shared[0]]?.shape.join(', ') ?? 'which the U-Net does not take'}]`
-			: `residuals ${residuals(Object.keys(main.inputs))}`,
-		found: shared ? `[${shared[1].shape.join(', ')}]` : residuals(side.outputs),
-		hint: 'take a ControlNet made for this model',
-	});
-}
-
 /** The ControlNet's layers, among live values of their own, then the U-Net's. */
 function joined(main: Chain, side: Chain): Chain {
 	const enter: Layer = {
-		name: `${prefix}inputs`,
+		name: `${controlPrefix}inputs`,
 		build(_, live) {
-			for (const name of Object.keys(side.inputs)) live.set(prefix + name, live.get(name));
+			for (const name of Object.keys(side.inputs)) live.set(controlPrefix + name, live.get(name));
 		},
 	};
-	const own = (live: Live): Live => ({ get: (name) => live.get(prefix + name), set: (name, value) => live.set(prefix + name, value) });
+	const own = (live: Live): Live => ({
+		get: (name) => live.get(controlPrefix + name),
+		set: (name, value) => live.set(controlPrefix + name, value),
+	});
 	const sideLayers = side.layers.map(
 		(layer): Layer => ({
-			name: prefix + layer.name,
-			path: (prefix + (layer.path ?? layer.name)).replace(/\.$/, ''),
+			name: controlPrefix + layer.name,
+			path: (controlPrefix + (layer.path ?? layer.name)).replace(/\.$/, ''),
 			build: (ctx, live) => layer.build(ctx, own(live)),
 		}),
 	);
 	const leave: Layer = {
-		name: `${prefix}residuals`,
+		name: `${controlPrefix}residuals`,
 		build({ g }, live) {
 			const scale = g.unsqueeze(live.get(controlScaleInput), [1, 2, 3]);
-			for (const name of side.outputs) live.set(name, g.mul(live.get(prefix + name), scale));
+			for (const name of side.outputs) live.set(name, g.mul(live.get(controlPrefix + name), scale));
 		},
 	};
 	return {
 		name: `${main.name} with ${side.name}`,
 		inputs: {
-			...Object.fromEntries(Object.entries(main.inputs).filter(([name]) => !isResidual(name))),
+			...Object.fromEntries(Object.entries(main.inputs).filter(([name]) => !isControlResidual(name))),
 			[controlImageInput]: side.inputs[controlImageInput]!,
 			[controlScaleInput]: { dtype: 'float32', shape: [] },
 		},
@@ -120,9 +105,10 @@ function joined(main: Chain, side: Chain): Chain {
 	};
 }
 
-function joinedWeights(unet: ModelPart, control: ModelPart): WeightSource {
-	const of = (name: string) => (name.startsWith(prefix) ? control.weights : unet.weights);
-	const own = (name: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : name);
+/** Weights of both, the ControlNet's under `controlnet.`. */
+export function joinedWeights(unet: ModelPart, control: ModelPart): WeightSource {
+	const of = (name: string) => (name.startsWith(controlPrefix) ? control.weights : unet.weights);
+	const own = (name: string) => (name.startsWith(controlPrefix) ? name.slice(controlPrefix.length) : name);
 	return {
 		folder: `${unet.folder} with ${control.folder}`,
 		weights: {

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { resolveModel } from '../io/hub.ts';
+import { partFolder } from '../train/part-folder.ts';
 import { type FetchOptions, readPipelineFolder } from './folder.ts';
 import type { LoraOptions } from './lora.ts';
 import { type ModelPart, openModel } from './parts.ts';
@@ -15,7 +16,7 @@ export interface PipelineOptions extends FetchOptions, LoraOptions {
 	readonly devices?: number;
 	/** Threads inside one operator. Default: the machine's cores shared by the devices. */
 	readonly threads?: number;
-	/** Folder of a ControlNet, or its name on the hub, for a pipeline that does not hold one. */
+	/** Folder of a ControlNet, of a pipeline or run with one, or its name on the hub, for a pipeline that does not hold one. */
 	readonly controlNet?: string;
 }
 
@@ -46,7 +47,7 @@ export async function createPipeline(folder: string, options: PipelineOptions = 
 			});
 		}
 		const own = await resolveModel(options.controlNet, { ...(signal ? { signal } : {}), ...(onFetch ? { onEvent: onFetch } : {}) });
-		controlNet = await openModel(own, 'controlnet', 'ControlNetModel');
+		controlNet = await openModel(await partFolder(own, ['controlnet']), 'controlnet', 'ControlNetModel');
 	}
 	try {
 		return await open(place, { devices, threads, controlNet, lora, loraScale });

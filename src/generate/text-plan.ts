@@ -3,7 +3,7 @@ import { DiffusionPipeError } from '../core/errors.ts';
 import { sizeOf, type Tensor, zeros } from '../core/tensor.ts';
 import type { Sampler } from '../diffusion/samplers/index.ts';
 import { createDenoiser, type Denoiser } from '../models/index.ts';
-import { controlImageInput, controlledDenoiser, controlScaleInput } from './control.ts';
+import { controlImageInput, controlledDenoiser, controlScaleInput, joinedWeights } from './control.ts';
 import { checkGiven } from './given.ts';
 import { readImage } from './image-file.ts';
 import { imageSize, type PixelSize } from './image-size.ts';
@@ -137,11 +137,11 @@ async function denoiserFor(
 		});
 		return { denoiser, source: main, control: undefined };
 	}
-	const { denoiser, source, image: shape, promptOnly } = controlledDenoiser(main, control, size);
+	const { denoiser, image: shape, promptOnly } = controlledDenoiser(main, control, size);
 	const [channels, height, width] = shape;
 	const image = await readImage(given.controlImage!, { channels: channels === 1 ? 1 : 3, height, width });
 	const unit = { ...image, data: image.data.map((v) => (v + 1) / 2) };
-	return { denoiser, source, control: { image: unit, scale: given.controlScale ?? 1, promptOnly } };
+	return { denoiser, source: joinedWeights(main, control), control: { image: unit, scale: given.controlScale ?? 1, promptOnly } };
 }
 
 /** Makes the conditions of texts that are all zero, and compares their shapes with what the denoiser takes. */

@@ -61,3 +61,25 @@ export function joinControl(control: Chain, decoder: Chain): Chain {
 		outputs: decoder.outputs.map(inner),
 	};
 }
+
+/**
+ * `control`, then the whole of `unet`, frozen, on its residuals. Both take the same noised sample, timestep and text; the prediction is `unet.sample`. Its
+ * encoder is run in its turn here: no gradient passes through it.
+ */
+export function joinWhole(control: Chain, unet: Chain): Chain {
+	const joined = joinControl(control, unet);
+	const shared = Object.keys(unet.inputs).filter((name) => Object.hasOwn(control.inputs, name));
+	const first = control.layers.length;
+	const entering = (layer: Layer): Layer => ({
+		...layer,
+		build(ctx, live) {
+			for (const name of shared) live.set(`${locked}${name}`, live.get(name));
+			layer.build(ctx, live);
+		},
+	});
+	return {
+		...joined,
+		inputs: Object.fromEntries(Object.entries(joined.inputs).filter(([name]) => !shared.some((known) => name === `${locked}${known}`))),
+		layers: joined.layers.map((layer, i) => (i === first ? entering(layer) : layer)),
+	};
+}

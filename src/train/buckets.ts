@@ -7,6 +7,8 @@ import { trainingChain } from '../diffusion/objective.ts';
 import type { Denoiser, DenoiserOptions } from '../models/index.ts';
 import { type Chain, traceChain } from '../nn/chain.ts';
 import type { TrainConfig } from './config.ts';
+import { checkConditioning } from './controlnet/data.ts';
+import type { ControlChains } from './controlnet/types.ts';
 import { sizeKey } from './data/buckets.ts';
 import type { DataSetInfo } from './data/types.ts';
 import type { TrainEvent } from './events.ts';
@@ -22,6 +24,8 @@ export interface SizedParts {
 	/** Makes its feeds, but for those inputs that are given on the devices. */
 	readonly maker: (given?: ReadonlySet<string>) => FeedMaker;
 	readonly chain: Chain;
+	/** Of a ControlNet: what `chain` is made of. */
+	readonly control?: ControlChains | undefined;
 }
 
 /** The parts for every size of the data but its first, by `sizeKey` of the images. */
@@ -61,9 +65,10 @@ export async function openBucketParts({ config, data, model, options, denoiser, 
 			const folder = config.vae.path === '' ? undefined : await packagedPath(config.vae.path, 'vae.path');
 			const vae = folder === undefined ? undefined : await openFrozenVae(folder, size, config.seed, frozenOptions(config, say));
 			const [, height, width] = vae?.latents ?? [data.channels, size.height, size.width];
-			const own = model.build({ ...options, height: height!, width: width! }).denoiser;
+			const { denoiser: own, control } = model.build({ ...options, height: height!, width: width! });
+			checkConditioning({ ...data, ...size }, own.conditioning);
 			const chain = trainingChain(own.chain, { ...own, globalBatch: config.train.batch_size });
-			bySize.set(sizeKey(size), { vae, maker: (given) => maker(own, given), chain });
+			bySize.set(sizeKey(size), { vae, maker: (given) => maker(own, given), chain, control });
 			if (weightsOf(own.chain) === wanted) continue;
 			throw new DiffusionPipeError('config', 'the model has other weights at this size', {
 				place,

@@ -1,6 +1,6 @@
 /**
  * @file Checkpoints: a diffusers-style pipeline folder plus the training state, written whole or not at all.
- * `transformer/` (or `unet/`) holds the trained weights, `transformer_ema/` their moving average, `training/` the rest.
+ * `transformer/` (or `unet/`, `controlnet/`) holds the trained weights, `transformer_ema/` their moving average, `training/` the rest.
  */
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ import { type LoraSettings, loraFileName, writeLora } from '../io/lora-file.ts';
 import { readModelFolder, writeModelFolder, writePipelineIndex } from '../io/model-folder.ts';
 import { type NamedTensor, openSafetensors, type TensorReader, writeSafetensors } from '../io/safetensors.ts';
 import { type SampleConfig, writeSampleConfig } from '../io/sample-config.ts';
+import type { LockedUNet } from './controlnet/types.ts';
 import { copyPart, type FrozenText } from './frozen.ts';
 import type { FrozenParts } from './frozen-parts.ts';
 import type { BankRole, PlacedParameter } from './parameters.ts';
@@ -36,6 +37,8 @@ export interface CheckpointContent {
 	readonly scheduler: Readonly<Record<string, unknown>>;
 	/** Copied into the folder, so that it is complete. */
 	readonly frozen: FrozenParts;
+	/** The U-Net of a ControlNet, copied into the folder likewise. */
+	readonly locked?: LockedUNet | undefined;
 	/** What the run draws its samples with. */
 	readonly sample: SampleConfig;
 	/** Names of the classes by label. */
@@ -106,11 +109,13 @@ export async function writePipelineFolder(dir: string, content: CheckpointConten
 	const saved = savedIndex({
 		part,
 		model,
+		unet: content.locked?.className,
 		scheduler: String(scheduler._class_name),
 		vae: frozen.vae !== undefined,
 		text: text && { encoder: text.className, tokenizer: await tokenizerClass(text) },
 		classes,
 	});
+	if (content.locked) await copyPart(content.locked.folder, join(dir, 'unet'));
 	if (saved.vae) await copyPart(frozen.vae!.folder, join(dir, saved.vae));
 	if (saved.text) {
 		await copyPart(text!.folder, join(dir, saved.text.encoder));
@@ -133,11 +138,15 @@ const averagedLora = 'lora_ema';
 
 async function writeLoraOf(dir: string, { lora, model, parameters }: CheckpointContent, role: BankRole): Promise<void> {
 	const trained = parameters.filter((p) => p.trained);
-	await writeLora(dir, partName(model.className), lora!, tensors(trained, role));
+	await writeLora(dir, denoiserPart(model.className), lora!, tensors(trained, role));
 }
 
-/** Folder of a denoiser in a pipeline. */
-export function partName(className: string): 'unet' | 'transformer' {
+/** Folder of a trained model in a pipeline. */
+export function partName(className: string): 'unet' | 'transformer' | 'controlnet' {
+	return className === 'ControlNetModel' ? 'controlnet' : denoiserPart(className);
+}
+
+function denoiserPart(className: string): 'unet' | 'transformer' {
 	return className.startsWith('UNet') ? 'unet' : 'transformer';
 }
 

@@ -174,6 +174,8 @@ const sample = v.strictObject({
 	labels: v.optional(v.array(wholeNumber), []),
 	/** Captions to draw, for models with a text encoder. */
 	prompts: v.optional(v.array(v.string()), []),
+	/** Files of conditioning pictures, one for each prompt, when a ControlNet is trained; empty: pictures and captions of the data. */
+	conditioning_images: v.optional(v.array(v.string()), []),
 	/** Pictures per label or prompt. */
 	per_label: v.optional(count, 4),
 	seed: v.optional(wholeNumber, 0),
@@ -213,7 +215,8 @@ export interface TrainConfig extends Tables {
 	readonly seed: number;
 	/**
 	 * `type` is the model's class name; `pretrained` a model folder, a pipeline, a run or `owner/name` of the hub to start from, whole or by `[lora]`; the
-	 * rest is its `config.json`, of which `pretrained` has every key not given here.
+	 * rest is its `config.json`, of which `pretrained` has every key not given here. For the type `ControlNetModel`, `pretrained` is the pipeline or U-Net that
+	 * it controls, and `controlnet` a ControlNet's folder, a run or `owner/name` to start from in place of the U-Net's encoder.
 	 */
 	readonly model: Readonly<Record<string, unknown>> & { readonly type: string };
 	/** `type` is the scheduler's class name; the rest is its `scheduler_config.json`. */

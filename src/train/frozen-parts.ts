@@ -2,6 +2,7 @@
 import { DiffusionPipeError } from '../core/errors.ts';
 import { randomStream } from '../core/random.ts';
 import type { Tensor } from '../core/tensor.ts';
+import { controlImageInput } from '../models/control-fit.ts';
 import { type DiskCacheOptions, defaultCacheDir } from './cache/disk-cache.ts';
 import type { TrainConfig } from './config.ts';
 import { sizeKey } from './data/buckets.ts';
@@ -113,16 +114,21 @@ export function stepFeeds(
 	};
 	return {
 		feeds: async (step) => {
-			const { images, labels, captions, names, mirrored, height, width } = await loader.batchAt(step);
+			const { images, labels, captions, names, mirrored, height, width, conditioning: pictures } = await loader.batchAt(step);
 			const own = bySize.get(sizeKey({ height, width })) ?? { vae, make };
 			const keys = names.map((name, i) => (mirrored[i] ? `${name} mirrored` : name));
 			const since = performance.now();
 			const samples = own.vae ? await own.vae.encode(images, keys, step) : images;
-			const conditioning = text ? await text.encode(drop(step, captions)) : {};
+			const texts = text ? await text.encode(drop(step, captions)) : {};
 			tell(since);
-			return own.make({ step, samples, labels, conditioning });
+			return own.make({ step, samples, labels, conditioning: { ...texts, ...pictureRows(pictures) } });
 		},
 	};
+}
+
+/** Conditioning pictures under the model's name for them. */
+export function pictureRows(pictures: Float32Array | undefined): Record<string, Float32Array> {
+	return pictures ? { [controlImageInput]: pictures } : {};
 }
 
 /** What makes the feeds of steps on images of one size. */
@@ -130,6 +136,8 @@ export interface SizedFeeds {
 	readonly make: FeedMaker;
 	/** Makes those of the frozen parts. */
 	readonly give: (step: number, batch: HostBatch) => Record<string, Tensor>;
+	/** By frozen part, feeds of the step itself that the part takes a step ahead, too. */
+	readonly early?: Readonly<Record<string, readonly string[]>>;
 }
 
 /** The feeds of a filled run. */
@@ -154,18 +162,35 @@ export function filledFeeds(config: TrainConfig, loader: Loader, vae: boolean, b
 		return batch;
 	};
 	const sizes = new WeakMap<object, string>();
+	const made = new Map<number, ReturnType<StepFeeds['feeds']>>();
+	/** Made once: what a frozen part reads of it ahead must not be written again meanwhile. */
+	const feeds = (step: number) => {
+		let known = made.get(step);
+		if (!known) {
+			known = batchAt(step).then(({ images, labels, height, width, conditioning }) => {
+				const samples = vae ? {} : { samples: images };
+				return bySize.get(sizeKey({ height, width }))!.make({ step, labels, conditioning: pictureRows(conditioning), ...samples });
+			});
+			known.catch(() => {});
+			made.set(step, known);
+			made.delete(step - 2);
+		}
+		return known;
+	};
 	return {
 		sizeOf: (ahead) => sizes.get(ahead)!,
 		ahead: async (step) => {
 			const { images, captions, height, width } = await batchAt(step);
 			const size = sizeKey({ height, width });
-			const given = bySize.get(size)!.give(step, { images, captions: drop(step, captions) });
+			const { give, early = {} } = bySize.get(size)!;
+			const given = give(step, { images, captions: drop(step, captions) });
+			for (const [part, inputs] of Object.entries(early)) {
+				const own = await feeds(step);
+				for (const input of inputs) given[`${part}.${input}`] = own[input]!;
+			}
 			sizes.set(given, size);
 			return given;
 		},
-		feeds: async (step) => {
-			const { images, labels, height, width } = await batchAt(step);
-			return bySize.get(sizeKey({ height, width }))!.make({ step, labels, conditioning: {}, ...(vae ? {} : { samples: images }) });
-		},
+		feeds,
 	};
 }

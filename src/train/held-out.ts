@@ -5,7 +5,7 @@ import type { Denoiser } from '../models/index.ts';
 import type { TrainConfig } from './config.ts';
 import type { DataOptions } from './data/index.ts';
 import { openLoader } from './data/loader.ts';
-import type { FrozenParts } from './frozen-parts.ts';
+import { type FrozenParts, pictureRows } from './frozen-parts.ts';
 
 /** One example in the model's space. */
 export interface HeldOut {
@@ -35,9 +35,9 @@ export async function loadHeldOut(config: TrainConfig, denoiser: Denoiser, { vae
 	try {
 		const found = new Map<string, HeldOut>();
 		for (let step = 0; step * batchSize < loader.info.size; step++) {
-			const { images, labels, captions, names } = await loader.batchAt(step);
+			const { images, labels, captions, names, conditioning: pictures } = await loader.batchAt(step);
 			const samples = vae ? await vae.encode(images, names, undefined) : images;
-			const states = text ? await text.encode(captions) : {};
+			const states = { ...(text ? await text.encode(captions) : {}), ...pictureRows(pictures) };
 			const row = (all: Float32Array, i: number) => all.slice((i * all.length) / names.length, ((i + 1) * all.length) / names.length);
 			names.forEach((name, i) => {
 				const conditioning = Object.fromEntries(Object.entries(states).map(([key, rows]) => [key, row(rows, i)]));

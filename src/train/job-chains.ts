@@ -9,6 +9,8 @@ import type { Denoiser } from '../models/index.ts';
 import type { Chain } from '../nn/chain.ts';
 import type { JobChains } from '../plan/analytic/chain-work.ts';
 import type { TrainConfig } from './config.ts';
+import { completedConfig } from './controlnet/config.ts';
+import { controlJob } from './controlnet/job.ts';
 import { packagedPath } from './frozen.ts';
 import { openTrainedModel } from './model.ts';
 
@@ -16,9 +18,11 @@ import { openTrainedModel } from './model.ts';
  * The job of `config`: the model between its objective's layers, image and text encoder as they are configured. Throws a config or input error when the
  * model or a part does not fit.
  */
-export async function trainingJob(config: TrainConfig, name: string): Promise<JobChains> {
+export async function trainingJob(given: TrainConfig, name: string): Promise<JobChains> {
+	const config = await completedConfig(given);
 	const model = await openTrainedModel(config);
 	await model.close();
+	if (model.locked) return { name, ...(await controlJob(config, model)).job };
 	const { denoiser } = model.build();
 	const { chain, sample, output } = denoiser;
 	const { vae, text_encoder } = config;

@@ -1,6 +1,4 @@
 /** @file The model a config trains: from nothing, or from the weights of a folder, whole or by LoRA. */
-import { access } from 'node:fs/promises';
-import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { resolveModel } from '../io/hub.ts';
 import type { LoraSettings } from '../io/lora-file.ts';
@@ -11,21 +9,31 @@ import { createDenoiser, type Denoiser, type DenoiserOptions } from '../models/i
 import { chooseModules, loraChain } from '../nn/lora.ts';
 import { readParameter } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
+import { controlNetClass, openTrainedControlNet } from './controlnet/model.ts';
+import type { ControlChains, LockedUNet } from './controlnet/types.ts';
 import type { PlacedParameter } from './parameters.ts';
-import { runFolder } from './run-folder.ts';
+import { partFolder } from './part-folder.ts';
 
 /** The folder that training starts from. */
 export interface BaseModel {
 	readonly folder: string;
 	readonly weights: TensorReader;
+	/** Parameters that have their first values from it; all unless given. */
+	readonly holds?: (name: string) => boolean;
 }
 
 /** A model to train, not built yet. */
 export interface TrainedModel {
 	readonly className: string;
 	readonly base: BaseModel | undefined;
-	/** Builds the denoiser; with LoRA its chain is the adapted one. Throws config errors. */
-	build(options?: DenoiserOptions): { readonly denoiser: Denoiser; readonly lora: LoraSettings | undefined };
+	/** Of a ControlNet: the U-Net it is trained beside. */
+	readonly locked?: LockedUNet;
+	/** Builds the denoiser; with LoRA its chain is the adapted one, of a ControlNet it ends in the locked U-Net. Throws config errors. */
+	build(options?: DenoiserOptions): {
+		readonly denoiser: Denoiser;
+		readonly lora: LoraSettings | undefined;
+		readonly control?: ControlChains;
+	};
 	close(): Promise<void>;
 }
 
@@ -34,12 +42,9 @@ export interface TrainedModel {
  * for every key that `[model]` does not give.
  * @throws DiffusionPipeError of kind 'config' when the classes differ or LoRA has nothing to adapt, 'input' when the folder cannot be read
  */
-export async function openTrainedModel({
-	model,
-	lora: l,
-	objective,
-	vae,
-}: Pick<TrainConfig, 'model' | 'lora' | 'objective' | 'vae'>): Promise<TrainedModel> {
+export async function openTrainedModel(config: Pick<TrainConfig, 'model' | 'lora' | 'objective' | 'vae'>): Promise<TrainedModel> {
+	const { model, lora: l, objective, vae } = config;
+	if (model.type === controlNetClass) return openTrainedControlNet(config);
 	const { type: className, pretrained, ...given } = model;
 	if (pretrained !== undefined && (typeof pretrained !== 'string' || pretrained === '')) {
 		throw new DiffusionPipeError('config', 'has a wrong value', {
@@ -55,7 +60,7 @@ export async function openTrainedModel({
 			hint: 'set model.pretrained, or lora.rank = 0 to train the whole model from nothing',
 		});
 	}
-	const folder = pretrained === undefined ? undefined : await partFolder(await resolveModel(pretrained));
+	const folder = pretrained === undefined ? undefined : await partFolder(await resolveModel(pretrained), ['unet', 'transformer']);
 	const opened = folder === undefined ? undefined : await readModelFolder(folder);
 	const own = (opened?.config ?? {}) as Readonly<Record<string, unknown>>;
 	if (folder !== undefined && own._class_name !== undefined && own._class_name !== className) {
@@ -97,31 +102,17 @@ function estimateLimit({ path }: TrainConfig['vae']): number {
 	return path === '' ? 1 : 4;
 }
 
-/** The folder of the denoiser that a folder means: itself, a part of the pipeline it is, or of the finished pipeline of the run it is. */
-async function partFolder(folder: string): Promise<string> {
-	const inside = ['unet', 'transformer'].flatMap((part) => [join(folder, part), join(runFolder(folder).pipeline, part)]);
-	for (const candidate of inside) if (await exists(join(candidate, 'config.json'))) return candidate;
-	return folder;
-}
-
-function exists(path: string): Promise<boolean> {
-	return access(path).then(
-		() => true,
-		() => false,
-	);
-}
-
 /**
  * Gives every parameter but those of a LoRA the values of `base`, and their moving averages where they are kept.
  * @throws DiffusionPipeError of kind 'input' naming a parameter that `base` lacks or has in another shape
  */
 export async function readBase(
 	parameters: readonly PlacedParameter[],
-	{ weights, folder }: BaseModel,
+	{ weights, folder, holds = () => true }: BaseModel,
 	{ lora, average }: { readonly lora: boolean; readonly average: number | undefined },
 ): Promise<void> {
 	for (const p of parameters) {
-		if (lora && p.trained) continue;
+		if ((lora && p.trained) || !holds(p.name)) continue;
 		const values = await readParameter(weights, p.name, p.shape, folder);
 		for (const view of p.views('parameter')) view.set(values);
 		if (average !== undefined && p.trained) for (const view of p.views({ moment: average })) view.set(values);

@@ -7,6 +7,8 @@ export interface SavedPipeline {
 	readonly part: string;
 	/** Class and config of the denoiser. */
 	readonly model: { readonly className: string; readonly config: Readonly<Record<string, unknown>> };
+	/** Class of the U-Net beside it, when it is a ControlNet. */
+	readonly unet?: string | undefined;
 	/** Class of the scheduler. */
 	readonly scheduler: string;
 	/** True when it was trained on the latents of an AutoencoderKL. */
@@ -30,6 +32,12 @@ interface Recipe {
 }
 
 const withoutImagePrompts = ['image_encoder', 'feature_extractor'];
+const stableDiffusion = {
+	vae: 'vae',
+	text: true,
+	none: ['safety_checker', ...withoutImagePrompts],
+	options: { requires_safety_checker: false },
+};
 
 /** By the class of the denoiser. */
 export const recipes: Readonly<Record<string, (saved: SavedPipeline) => Recipe>> = {
@@ -38,13 +46,8 @@ export const recipes: Readonly<Record<string, (saved: SavedPipeline) => Recipe>>
 		if (vae) return { className: 'LDMPipeline', vae: 'vqvae' };
 		return { className: scheduler === 'DDIMScheduler' ? 'DDIMPipeline' : 'DDPMPipeline' };
 	},
-	UNet2DConditionModel: () => ({
-		className: 'StableDiffusionPipeline',
-		vae: 'vae',
-		text: true,
-		none: ['safety_checker', ...withoutImagePrompts],
-		options: { requires_safety_checker: false },
-	}),
+	UNet2DConditionModel: () => ({ className: 'StableDiffusionPipeline', ...stableDiffusion }),
+	ControlNetModel: () => ({ className: 'StableDiffusionControlNetPipeline', ...stableDiffusion }),
 	// At 128 rows PixArtAlphaPipeline tells the model the size of the image, which that of Sigma never does.
 	PixArtTransformer2DModel: ({ model: { config } }) => ({
 		className: config.sample_size === 128 && config.use_additional_conditions === false ? 'PixArtSigmaPipeline' : 'PixArtAlphaPipeline',
@@ -83,7 +86,7 @@ export interface SavedIndex {
  * class takes no more than that: a model of labels is saved without the text encoder that its run had.
  */
 export function savedIndex(saved: SavedPipeline): SavedIndex {
-	const { part, model, scheduler, classes } = saved;
+	const { part, model, unet, scheduler, classes } = saved;
 	const recipe = recipes[model.className]!(saved);
 	const vae = recipe.vae !== undefined && saved.vae ? recipe.vae : undefined;
 	const text = recipe.text ? saved.text : undefined;
@@ -93,6 +96,7 @@ export function savedIndex(saved: SavedPipeline): SavedIndex {
 			diffusersVersion: undefined,
 			parts: {
 				[part]: ['diffusers', model.className],
+				...(unet === undefined ? {} : { unet: ['diffusers', unet] as const }),
 				scheduler: ['diffusers', scheduler],
 				...(recipe.vae === undefined ? {} : { [recipe.vae]: vae ? ['diffusers', 'AutoencoderKL'] : null }),
 				...(recipe.text

@@ -26,9 +26,13 @@ import {
 } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
 import { configDifferences } from './config-difference.ts';
+import { completedConfig } from './controlnet/config.ts';
+import { type ControlSamples, controlSamples } from './controlnet/samples.ts';
+import { isLocked, readLocked, wholeCuts, wholeParameters } from './controlnet/weights.ts';
 import { sizeKey } from './data/buckets.ts';
 import type { DataOptions } from './data/index.ts';
 import { type Loader, openLoader } from './data/loader.ts';
+import { checkData } from './data-check.ts';
 import { type Evaluation, openEvaluation } from './evaluation.ts';
 import type { TrainEvent, TrainResult } from './events.ts';
 import { feedMaker } from './feeds.ts';
@@ -66,6 +70,8 @@ export interface SampleSetup {
 	readonly config: TrainConfig;
 	readonly classes: readonly string[] | undefined;
 	readonly frozen: FrozenParts;
+	/** When a ControlNet is trained: the config of its U-Net, and what it is drawn with. */
+	readonly control?: ControlSamples & { readonly unet: Readonly<Record<string, unknown>> };
 }
 
 export interface TrainOptions {
@@ -112,8 +118,9 @@ const moments = { exp_avg: 0, exp_avg_sq: 1 } as const;
  * layout of devices, within rounding on another.
  * @throws DiffusionPipeError: config and input errors before any work, engine errors during it
  */
-export async function trainModel(config: TrainConfig, options: TrainOptions = {}): Promise<TrainResult> {
+export async function trainModel(given: TrainConfig, options: TrainOptions = {}): Promise<TrainResult> {
 	const say = options.onEvent ?? (() => {});
+	const config = await completedConfig(given);
 	const folder = runFolder(config.output_dir);
 	const { type: schedulerClass, ...schedulerOptions } = config.scheduler;
 	const scheduler = samplerConfig(schedulerClass, schedulerOptions);
@@ -141,11 +148,13 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 	let buckets: BucketParts | undefined;
 	try {
 		model = await openTrainedModel(config);
-		const { className, base } = model;
+		const { className, base, locked } = model;
 		frozen = await openFrozenParts(config, loader.info, say);
 		const tokens = frozen.text ? { tokens: frozen.text.states[0] } : {};
-		const { denoiser, lora } = model.build(tokens);
-		checkData(config, loader, denoiser, frozen);
+		// A ControlNet has no size of its own.
+		const [, rows, columns] = frozen.vae?.latents ?? [0, loader.info.height, loader.info.width];
+		const { denoiser, lora, control } = model.build({ ...tokens, ...(locked ? { height: rows, width: columns } : {}) });
+		checkData(config, loader.info, denoiser, frozen);
 		const chain = trainingChain(denoiser.chain, { ...denoiser, globalBatch: config.train.batch_size });
 		say({
 			kind: 'note',
@@ -192,7 +201,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 		let stepping: StepFeeds;
 		if (config.frozen.cache === 'fill' && (frozen.vae || frozen.text)) {
 			const run = await openFilledRun({
-				...{ chain, config, loader, maker, folder, session: start, bySize: buckets?.bySize, say },
+				...{ chain, control, locked, config, loader, maker, folder, session: start, bySize: buckets?.bySize, say },
 				firstStep: resumed?.state.step ?? 0,
 				replanned: (opened, plan, at) => replanned(opened, opened.filled, plan, at),
 			});
@@ -209,7 +218,11 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			const bySize = [...(buckets?.bySize ?? [])].map(([size, parts]) => [size, { vae: parts.vae, make: parts.maker() }] as const);
 			stepping = stepFeeds(config, loader, frozen, maker(), say, new Map(bySize));
 		}
-		const { plan, parameters } = session;
+		const { plan, parameters: placed } = session;
+		const parameters = locked ? placed.filter((p) => !isLocked(p)) : placed;
+		if (locked) await readLocked(placed, locked);
+		const drawnFrom = locked ? await wholeParameters(placed, denoiser.chain, locked) : placed;
+		const cuts = () => (control && config.frozen.cache === 'fill' ? wholeCuts(session!.plan.cuts, control) : session!.plan.cuts);
 		if (plan.planned) await writePlanned(folder, plan.planned);
 		if (config.parallel.activation_checkpointing === 'auto') say({ kind: 'note', text: `activation checkpointing: ${plan.recompute}` });
 		const text = formatProgram(plan.compiled.program);
@@ -228,11 +241,19 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			const examples = await loadHeldOut(config, denoiser, frozen);
 			const role = config.eval.ema ? { moment: average! } : 'parameter';
 			const noising = { process, predictionType, shift };
-			openEvaluated = () => openEvaluation({ config, denoiser, process: noising, parameters, cuts: session!.plan.cuts, examples, role });
+			openEvaluated = () => openEvaluation({ config, denoiser, process: noising, parameters: drawnFrom, cuts: cuts(), examples, role });
 			evaluation = openEvaluated();
 		}
+		const drawnControl = async () => ({ unet: locked!.config, ...(await controlSamples(config, loader, folder.samples)) });
 		drawer = config.sample.enabled
-			? await options.samples?.({ denoiser, scheduler, config, classes: loader.info.classes, frozen })
+			? await options.samples?.({
+					denoiser,
+					scheduler,
+					config,
+					classes: loader.info.classes,
+					frozen,
+					...(locked ? { control: await drawnControl() } : {}),
+				})
 			: undefined;
 		return await runSteps({
 			config,
@@ -241,7 +262,7 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			folder,
 			session,
 			loader,
-			parameters,
+			parameters: drawnFrom,
 			feeds: stepping.feeds,
 			ahead: stepping.ahead,
 			drawer,
@@ -253,11 +274,12 @@ export async function trainModel(config: TrainConfig, options: TrainOptions = {}
 			average,
 			firstStep: resumed?.state.step ?? 0,
 			content: (step) => ({
-				state: { version: 1, step, cuts: session!.plan.cuts, config: config as unknown as Record<string, unknown> },
+				state: { version: 1, step, cuts: cuts(), config: config as unknown as Record<string, unknown> },
 				model: { className, config: denoiser.config },
 				scheduler,
 				classes: loader.info.classes,
 				frozen,
+				locked,
 				sample: { steps: config.sample.steps, guidanceScale: config.sample.guidance_scale },
 				parameters,
 				moments,
@@ -436,51 +458,4 @@ function refuseChanges(state: TrainingState, config: TrainConfig, path: string):
 		found: differences.join('; '),
 		hint: 'give the old values, or --allow-config-change to go on with the new ones',
 	});
-}
-
-function checkData(config: TrainConfig, loader: Loader, denoiser: Denoiser, { vae, text }: FrozenParts): void {
-	const { channels, height, width, classes, name, buckets } = loader.info;
-	if (buckets && config.parallel.replan_after > 0 && !(config.frozen.cache === 'fill' && (vae || text))) {
-		throw new DiffusionPipeError(
-			'config',
-			'sizes that share weights keep their cuts, so only what is filled into bubbles can be planned again',
-			{
-				place: 'parallel.replan_after',
-				expected: '0, or frozen.cache = "fill" with frozen parts, or no data.buckets',
-				found: String(config.parallel.replan_after),
-			},
-		);
-	}
-	const found = vae ? vae.latents : [channels, height, width];
-	const want = denoiser.chain.inputs[denoiser.sample]!.shape;
-	if (found.join() !== want.join()) {
-		throw new DiffusionPipeError('config', vae ? 'the latents do not fit the model' : 'the images do not fit the model', {
-			place: vae ? vae.folder : `data set ${name}`,
-			expected: `[${want.join(', ')}] (model.in_channels, sample_size)`,
-			found: `[${found.join(', ')}]`,
-		});
-	}
-	const { encoder_hidden_states: states, pooled_projections: pooled } = denoiser.conditioning;
-	if (text && states && states.shape.join() !== text.states.join()) {
-		throw new DiffusionPipeError('config', 'the text states do not fit the model', {
-			place: text.folder,
-			expected: `[${states.shape.join(', ')}] (tokens, model.cross_attention_dim or its like)`,
-			found: `[${text.states.join(', ')}]`,
-		});
-	}
-	if (text && pooled && pooled.shape.join() !== String(text.pooled)) {
-		throw new DiffusionPipeError('config', 'the projected text does not fit the model', {
-			place: text.folder,
-			expected: `[${pooled.shape.join(', ')}] (model.pooled_projection_dim)`,
-			found: text.pooled === undefined ? `${text.className}, which has no projection` : `[${text.pooled}]`,
-		});
-	}
-	const known = denoiser.labels?.none;
-	if (known !== undefined && classes && classes.length > known) {
-		throw new DiffusionPipeError('config', 'the data has more classes than the model', {
-			place: 'model.num_embeds_ada_norm',
-			expected: `at least ${classes.length}`,
-			found: String(known),
-		});
-	}
 }

@@ -17,17 +17,21 @@ export interface ControlNetRun {
 	readonly early: readonly string[];
 }
 
+/** The frozen part that is the locked U-Net's encoder. */
+export const lockedEncoder = 'unet_encoder';
+
 /** What noises the latents; fed to the locked encoder and to the trained chain alike. */
 const early = ['noise', 'signal', 'spread', 'timestep'] as const;
 
 /**
  * `control` (a ControlNet's chain) beside `unet` (with control residuals as inputs), under parts `vae` and `text_encoder`. `weights` gives the locked
- * encoder's parameters by their names in the U-Net; the locked decoder's are buffers of the chain under `unet.`.
+ * encoder's parameters by their names in the U-Net; the locked decoder's are buffers of the chain under `unet.`. Without `vae` the samples are pixels, which
+ * the host feeds.
  */
 export function controlNetRun(
 	control: Chain,
 	unet: Chain,
-	[vae, text]: readonly [vae: RunPart, text: RunPart],
+	[vae, text]: readonly [vae: RunPart | undefined, text: RunPart],
 	weights: RunPart['weights'],
 	globalBatch: number,
 ): ControlNetRun {
@@ -35,17 +39,17 @@ export function controlNetRun(
 	const joined = joinControl(control, decoder);
 	const chain = trainingChain(joined, { sample: 'sample', output: joined.outputs[0]!, globalBatch });
 	const noised = noisedEncoder(encoder);
-	const latents: OutputOf = { part: vae.name, output: 'x0' };
+	const latents: Record<string, OutputOf> = vae ? { x0: { part: vae.name, output: 'x0' } } : {};
 	const states: OutputOf = { part: text.name, output: 'last_hidden_state' };
-	const part: RunPart = { name: 'unet_encoder', chain: noised, takes: { x0: latents, encoder_hidden_states: states }, weights };
-	const given: Record<string, OutputOf> = { x0: latents, encoder_hidden_states: states };
+	const part: RunPart = { name: lockedEncoder, chain: noised, takes: { ...latents, encoder_hidden_states: states }, weights };
+	const given: Record<string, OutputOf> = { ...latents, encoder_hidden_states: states };
 	for (const output of noised.outputs) {
 		const input = `${locked}${output}`;
 		if (chain.inputs[input]) given[input] = { part: part.name, output };
 	}
 	// The locked decoder reads the text and the timestep under names of its own.
 	if (chain.inputs[`${locked}encoder_hidden_states`]) given[`${locked}encoder_hidden_states`] = states;
-	return { chain, parts: [vae, text, part], given, early };
+	return { chain, parts: [...(vae ? [vae] : []), text, part], given, early: vae ? early : [...early, 'x0'] };
 }
 
 /** The locked encoder on latents that it noises itself: x_t = signal x0 + spread noise. Outputs that are inputs unchanged are left to who feeds them. */

@@ -1,10 +1,12 @@
 /** @file Opens a filled run of the trainer: parts, measurement (or that of the run resumed), devices, feeds; in runs of several sizes for each. */
 import { writeWhole } from '../../io/atomic.ts';
+import { toFloat32 } from '../../io/half.ts';
 import type { Chain } from '../../nn/chain.ts';
 import type { Profile } from '../../plan/profile/types.ts';
 import { formatProgram } from '../../program/text.ts';
 import type { SizedParts } from '../buckets.ts';
 import type { TrainConfig } from '../config.ts';
+import type { ControlChains, LockedUNet } from '../controlnet/types.ts';
 import { bucketSteps, sizeKey, stepsOfBuckets } from '../data/buckets.ts';
 import type { Loader } from '../data/loader.ts';
 import type { PixelSize } from '../data/types.ts';
@@ -15,6 +17,7 @@ import { knownProfile, withPeaks, writePlanned } from '../planned.ts';
 import type { Candidate } from '../replan.ts';
 import { type RunFolder, sizeFolder } from '../run-folder.ts';
 import type { SessionOptions, TrainingSession } from '../session.ts';
+import { controlNetRun, lockedEncoder } from './controlnet.ts';
 import { frozenStore } from './frozen-store.ts';
 import { frozenFeeds, openRunParts, type RunParts } from './parts.ts';
 import { compileFilled, type FilledPlan, measureRun, profiledSizes } from './plan.ts';
@@ -22,14 +25,15 @@ import { type FilledSession, openFilledSession } from './session.ts';
 import { filledSizesSession } from './sizes.ts';
 
 /** What a filled run is opened for. */
-export interface FilledRunOptions {
-	readonly chain: Chain;
+export interface FilledRunOptions extends Pick<SizedParts, 'chain' | 'control'> {
+	/** The U-Net of a ControlNet. */
+	readonly locked?: LockedUNet | undefined;
 	readonly config: TrainConfig;
 	readonly loader: Loader;
 	/** Makes the feeds of training without those that frozen parts give. */
 	readonly maker: SizedParts['maker'];
 	/** The other sizes of images, by `sizeKey`. */
-	readonly bySize?: ReadonlyMap<string, Pick<SizedParts, 'chain' | 'maker'>> | undefined;
+	readonly bySize?: ReadonlyMap<string, Pick<SizedParts, 'chain' | 'control' | 'maker'>> | undefined;
 	readonly folder: RunFolder;
 	/** With a store of memory where there are several sizes. */
 	readonly session: Pick<SessionOptions, 'average' | 'seed' | 'store'>;
@@ -51,12 +55,19 @@ export interface FilledRun {
 }
 
 /** Images of one size. */
-interface Size extends Pick<SizedParts, 'chain' | 'maker'> {
+interface Size extends Pick<SizedParts, 'chain' | 'control' | 'maker'> {
 	readonly key: string;
 	readonly pixels: PixelSize;
 	readonly folder: RunFolder;
 	/** Steps done on it. */
 	readonly steps: number;
+}
+
+/** The frozen parts of a size and what is trained beside them. */
+interface FilledParts extends RunParts {
+	readonly chain: Chain;
+	/** Feeds of a step that a part takes a step early, too, by its name. */
+	readonly early: Readonly<Record<string, readonly string[]>>;
 }
 
 /**
@@ -73,32 +84,32 @@ export async function openFilledRun(options: FilledRunOptions): Promise<FilledRu
 	const shared = start.store ? { store: start.store, frozen: frozenStore() } : undefined;
 	const moments = start.average ? 3 : 2;
 
-	const withParts = async <T>({ chain, pixels }: Size, use: (parts: RunParts) => Promise<T>): Promise<T> => {
+	const withParts = async <T>({ chain, control, pixels }: Size, use: (parts: FilledParts) => Promise<T>): Promise<T> => {
 		const parts = await openRunParts(vae, text, pixels, chain.inputs.pooled_projections !== undefined);
 		try {
-			return await use(parts);
+			return await use(control && options.locked ? controlled(parts, control, options.locked, config) : { ...parts, chain, early: {} });
 		} finally {
 			await parts.close();
 		}
 	};
-	const compiled = async ({ chain }: Size, parts: RunParts, profile: Profile, cuts?: readonly number[]): Promise<FilledPlan> => {
-		const filled = compileFilled(config, chain, parts, profile, moments, { cuts });
+	const compiled = async (parts: FilledParts, profile: Profile, cuts?: readonly number[]): Promise<FilledPlan> => {
+		const filled = compileFilled(config, parts.chain, parts, profile, moments, { cuts });
 		if (!shared) return filled;
 		const placed = await shared.frozen.place(filled.compiled, parts.parts);
 		return { ...filled, compiled: placed, plan: withPeaks(filled.plan, placed.program) };
 	};
 	const candidate = (size: Size, cuts: readonly number[] | undefined, profile: Profile) =>
 		withParts(size, async (parts): Promise<Candidate> => {
-			const filled = await compiled(size, parts, profile, cuts);
-			const open = () =>
-				withParts(size, (own) => openFilledSession(size.chain, config, own, filled, { average: start.average, ...shared }));
+			const filled = await compiled(parts, profile, cuts);
+			const open = () => withParts(size, (own) => openFilledSession(own.chain, config, own, filled, { average: start.average, ...shared }));
 			return { planned: filled, compiled: filled.compiled, open };
 		});
 	const opened = (size: Size, cuts?: readonly number[]) =>
 		withParts(size, async (parts): Promise<TrainingSession> => {
-			const { chain, folder } = size;
+			const { folder } = size;
+			const { chain } = parts;
 			const known = start.seed === undefined ? await knownProfile(folder.profile, chain, profiledSizes(config), parts.parts) : undefined;
-			const filled = await compiled(size, parts, known ?? (await measured(options, size, parts)), cuts);
+			const filled = await compiled(parts, known ?? (await measured(options, parts)), cuts);
 			await writePlanned(folder, filled);
 			say({ kind: 'note', text: predicted(filled, shared && size) });
 			// Later sizes find values in the memory they share.
@@ -114,7 +125,7 @@ export async function openFilledRun(options: FilledRunOptions): Promise<FilledRu
 	for (const size of sizes) {
 		await withParts(size, async (parts) => {
 			const make = size.maker(new Set(Object.keys(parts.given)));
-			feeds.set(size.key, { make, give: await frozenFeeds(parts, tokenizer, config.seed) });
+			feeds.set(size.key, { make, give: await frozenFeeds(parts, tokenizer, config.seed), early: parts.early });
 		});
 	}
 	const made = filledFeeds(config, loader, vae !== '', feeds);
@@ -133,10 +144,18 @@ export async function openFilledRun(options: FilledRunOptions): Promise<FilledRu
 	return { session: filledSizesSession(base, { first: first!.key, sizeOf: made.sizeOf, open }), feeds: made };
 }
 
+/** The parts of a ControlNet's run: `own`, and the locked U-Net's encoder. */
+function controlled(own: RunParts, { control, unet }: ControlChains, locked: LockedUNet, { train }: TrainConfig): FilledParts {
+	const part = (name: string) => own.parts.find((known) => known.name === name);
+	const weights = async (name: string) => toFloat32(await locked.weights.read(name)).data;
+	const { early, ...run } = controlNetRun(control, unet, [part('vae'), part('text_encoder')!], weights, train.batch_size);
+	return { ...run, early: { [lockedEncoder]: early }, close: own.close };
+}
+
 /** The sizes of a run's images, the first of the data first. */
-function sizesOf({ chain, config, loader, maker, bySize = new Map(), folder, firstStep }: FilledRunOptions): Size[] {
+function sizesOf({ chain, control, config, loader, maker, bySize = new Map(), folder, firstStep }: FilledRunOptions): Size[] {
 	const { buckets, bucketRunLength, height, width } = loader.info;
-	const first = { key: sizeKey({ height, width }), pixels: { height, width }, chain, maker, folder };
+	const first = { key: sizeKey({ height, width }), pixels: { height, width }, chain, control, maker, folder };
 	if (!buckets) return [{ ...first, steps: firstStep }];
 	const counts = stepsOfBuckets(buckets, bucketSteps(buckets, config.seed, config.train.batch_size, bucketRunLength), firstStep);
 	const stepsAt = (key: string) => counts[buckets.findIndex((size) => sizeKey(size) === key)] ?? 0;
@@ -147,7 +166,7 @@ function sizesOf({ chain, config, loader, maker, bySize = new Map(), folder, fir
 	return [first, ...others].map((size) => ({ ...size, steps: stepsAt(size.key) }));
 }
 
-function measured({ config, session, say }: FilledRunOptions, { chain }: Size, parts: RunParts): Promise<Profile> {
+function measured({ config, session, say }: FilledRunOptions, { chain, ...parts }: FilledParts): Promise<Profile> {
 	const layers = chain.layers.length + parts.parts.reduce((n, part) => n + part.chain.layers.length, 0);
 	say({ kind: 'note', text: `measuring ${layers} layers, frozen ones among them, and filling bubbles` });
 	return measureRun(config, chain, parts, session.average);

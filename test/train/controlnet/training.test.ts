@@ -1,0 +1,243 @@
+/** @file Training a ControlNet from a config: the same losses inline, filled and on one device, exact resuming, and a folder that pictures are drawn with. */
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import sharp from 'sharp';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sampleToFile, trainingSamples } from '../../../src/generate/index.ts';
+import { readModelFolder, readPipelineIndex } from '../../../src/io/model-folder.ts';
+import { readTrainConfig } from '../../../src/train/config.ts';
+import { trainModel } from '../../../src/train/trainer.ts';
+import { readPart, tinyPipelines, writeTinyControlNet } from '../../helpers/tiny-pipelines.ts';
+
+const side = 16;
+let root = '';
+let pipeline = '';
+let data = '';
+let scheduler: Record<string, unknown> = {};
+beforeAll(async () => {
+	root = mkdtempSync(join(tmpdir(), 'control-training-'));
+	pipeline = await tinyPipelines(root)('sd');
+	const { _class_name: type, ...options } = JSON.parse(readFileSync(join(pipeline, 'scheduler', 'scheduler_config.json'), 'utf8'));
+	scheduler = { type, ...options };
+	data = join(root, 'images');
+	const lines: object[] = [];
+	mkdirSync(join(data, 'edges'), { recursive: true });
+	for (let i = 0; i < 8; i++) {
+		const pixels = (factor: number) => Uint8Array.from({ length: side * side * 3 }, (_, k) => (k * (i + factor)) % 256);
+		const write = (factor: number, file: string) =>
+			sharp(pixels(factor), { raw: { width: side, height: side, channels: 3 } })
+				.png()
+				.toFile(join(data, file));
+		await write(3, `${i}.png`);
+		await write(5, `edges/${i}.png`);
+		lines.push({ file_name: `${i}.png`, text: ['ab', 'cd', 'ef'][i % 3], conditioning_image_file_name: `edges/${i}.png` });
+	}
+	writeFileSync(join(data, 'metadata.jsonl'), lines.map((line) => JSON.stringify(line)).join('\n'));
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+type Tables = Record<string, Record<string, unknown>>;
+const configOf = (name: string, over: Tables = {}) => {
+	const base: Tables = {
+		model: { type: 'ControlNetModel', pretrained: pipeline, conditioning_embedding_out_channels: [8, 16] },
+		scheduler,
+		data: { type: 'folder', path: data, height: side, width: side },
+		train: { max_steps: 4, batch_size: 4, gradient_accumulation_steps: 2, flip: true, ema_decay: 0.9 },
+		optimizer: { lr: 1e-2 },
+		parallel: { pipeline_stages: 2, partition_method: 'manual', partition_split: [12] },
+		checkpoint: { every_steps: 2, keep_last: 0 },
+		sample: { steps: 2, per_label: 1, guidance_scale: 2 },
+		eval: { every_steps: 2, holdout: 2, quantiles: [0.2, 0.8], before_first_step: false },
+		log: { tensorboard: false },
+	};
+	const merged = Object.fromEntries(Object.entries(base).map(([table, keys]) => [table, { ...keys, ...over[table] }]));
+	return readTrainConfig({ output_dir: join(root, name), seed: 7, ...over, ...merged });
+};
+const one = { pipeline_stages: 1, partition_method: 'time', partition_split: undefined };
+
+/** Losses of the steps, and of the held-out examples. */
+const lossesOf = (name: string) => {
+	const lines = readFileSync(join(root, name, 'metrics.jsonl'), 'utf8')
+		.trim()
+		.split('\n');
+	const parsed = lines.map((line) => JSON.parse(line) as { loss?: number; eval_loss?: number });
+	return {
+		train: parsed.flatMap(({ loss }) => loss ?? []),
+		heldOut: parsed.flatMap(({ eval_loss: loss }) => loss ?? []),
+	};
+};
+const trained = async (name: string, over: Tables = {}) => {
+	await trainModel(configOf(name, { sample: { enabled: false }, ...over }));
+	return lossesOf(name);
+};
+let alone: ReturnType<typeof lossesOf> = { train: [], heldOut: [] };
+const likeAlone = ({ train, heldOut }: typeof alone) => {
+	expect([train.length, heldOut.length]).toEqual([4, 2]);
+	const found = [...train, ...heldOut];
+	[...alone.train, ...alone.heldOut].forEach((loss, i) => {
+		expect(Math.abs(found[i]! / loss - 1)).toBeLessThan(2e-5);
+	});
+};
+
+describe('a ControlNet in training', () => {
+	it('has the losses of one device inline and filled, held-out ones among them, which begin at that of the U-Net alone', async () => {
+		alone = await trained('alone', { parallel: one, train: { gradient_accumulation_steps: 1 } });
+		expect(new Set(alone.train).size).toBe(4);
+		likeAlone(await trained('inline'));
+		likeAlone(await trained('fill', { frozen: { cache: 'fill' } }));
+		// The convolutions to the residuals begin at zero: the first loss is that of the U-Net alone.
+		const unet = readTrainConfig({
+			...configOf('unet', { train: { max_steps: 1 }, sample: { enabled: false }, parallel: one }),
+			model: { type: 'UNet2DConditionModel', pretrained: pipeline },
+			vae: { path: join(pipeline, 'vae') },
+			text_encoder: { path: join(pipeline, 'text_encoder'), tokenizer: join(pipeline, 'tokenizer') },
+		});
+		await trainModel(unet);
+		expect(Math.abs(lossesOf('unet').train[0]! / alone.train[0]! - 1)).toBeLessThan(2e-5);
+	}, 240_000);
+
+	it('goes on after a stop to the losses of a run never stopped, to the bit', async () => {
+		const from = async (name: string, copy: string, cache: string) => {
+			cpSync(join(root, name), join(root, copy), { recursive: true });
+			const resume = join(root, copy, 'checkpoints', 'step-00000002');
+			await trainModel(configOf(copy, { sample: { enabled: false }, frozen: { cache } }), { resume });
+			return lossesOf(copy);
+		};
+		expect(await from('inline', 'inline-stopped', 'inline')).toEqual(lossesOf('inline'));
+		expect(await from('fill', 'fill-stopped', 'fill')).toEqual(lossesOf('fill'));
+		// The other way of running the frozen parts goes on from it, too.
+		likeAlone(await from('fill', 'fill-inline', 'inline'));
+	}, 240_000);
+
+	it('begins as a copy of the encoder, and leaves the U-Net as it is', async () => {
+		await trained('still', {
+			optimizer: { lr: 1e-12, weight_decay: 0 },
+			train: { max_steps: 1, ema_decay: 0 },
+			eval: { every_steps: 0 },
+			parallel: one,
+		});
+		const saved = await readPart(join(root, 'still', 'pipeline', 'controlnet'));
+		const unet = await readPart(join(pipeline, 'unet'));
+		expect(saved.config).toMatchObject({
+			_class_name: 'ControlNetModel',
+			block_out_channels: [16, 32],
+			cross_attention_dim: 24,
+			conditioning_embedding_out_channels: [8, 16],
+		});
+		let copied = 0;
+		for (const [name, { data: values }] of saved.weights) {
+			const source = unet.weights.get(name);
+			if (source) copied++;
+			const numbers = Array.from(values as Float32Array);
+			const close = (wanted: (i: number) => number) => numbers.every((v, i) => Math.abs(v - wanted(i)) < 1e-6);
+			if (source) expect(close((i) => Number(source.data[i]))).toBe(true);
+			else if (!name.startsWith('controlnet_cond_embedding') || name.includes('conv_out')) expect(close(() => 0)).toBe(true);
+			else expect(numbers.some((v) => v !== 0) || name.endsWith('bias')).toBe(true);
+		}
+		expect(copied).toBeGreaterThan(50);
+		const locked = await readPart(join(root, 'still', 'pipeline', 'unet'));
+		expect(locked.weights).toEqual(unet.weights);
+	}, 240_000);
+
+	it('begins with another ControlNet’s weights where one is named', async () => {
+		const controlnet = await writeTinyControlNet(join(root, 'first-control'));
+		const {
+			train: [loss],
+		} = await trained('further', { model: { controlnet }, train: { max_steps: 1 }, parallel: one, eval: { every_steps: 0 } });
+		expect(Math.abs(loss! / alone.train[0]! - 1)).toBeGreaterThan(1e-3);
+	}, 240_000);
+});
+
+describe('a trained ControlNet', () => {
+	it('is drawn during training, and with its pipeline afterwards, by its run or beside any copy of it', async () => {
+		// It moves to another plan on the way.
+		const parallel = { replan_after: 3, replan_gain: -10 };
+		const { samples } = await trainModel(configOf('drawn', { frozen: { cache: 'fill' }, parallel }), { samples: trainingSamples });
+		likeAlone(lossesOf('drawn'));
+		expect(samples).toHaveLength(1);
+		const folder = join(root, 'drawn');
+		expect(readdirSync(join(folder, 'samples')).sort()).toEqual([...[0, 1, 2, 3].map((i) => `conditioning-${i}.png`), 'step-00000004.png']);
+		for (const file of ['plan.json', 'profile.json']) expect(existsSync(join(folder, file))).toBe(true);
+		const index = await readPipelineIndex(join(folder, 'pipeline'));
+		expect(index.className).toBe('StableDiffusionControlNetPipeline');
+		expect(index.parts).toMatchObject({ controlnet: ['diffusers', 'ControlNetModel'], unet: ['diffusers', 'UNet2DConditionModel'] });
+		const average = await readModelFolder(join(folder, 'checkpoints', 'step-00000004', 'controlnet_ema'));
+		await average.weights.close();
+
+		const controlImage = join(folder, 'samples', 'conditioning-0.png');
+		const draw = (name: string, from: string, more: object = {}) =>
+			sampleToFile({
+				folder: from,
+				prompts: ['ab'],
+				steps: 2,
+				guidanceScale: 2,
+				height: side,
+				width: side,
+				output: join(root, name),
+				controlImage,
+				...more,
+			});
+		await draw('own.png', folder);
+		await draw('beside.png', pipeline, { controlNet: join(folder, 'pipeline', 'controlnet') });
+		await draw('run.png', pipeline, { controlNet: folder });
+		const own = readFileSync(join(root, 'own.png'));
+		expect(readFileSync(join(root, 'beside.png')).equals(own)).toBe(true);
+		expect(readFileSync(join(root, 'run.png')).equals(own)).toBe(true);
+		await draw('weak.png', folder, { controlScale: 0 });
+		expect(readFileSync(join(root, 'weak.png')).equals(own)).toBe(false);
+	}, 240_000);
+});
+
+describe('what cannot be trained is refused before anything is', () => {
+	const refused = (over: Tables) =>
+		trainModel(configOf('refused', over), {
+			overwrite: true,
+			onEvent: (event) => {
+				if (event.kind === 'plan' || event.kind === 'step') throw new Error('work has begun');
+			},
+		});
+
+	it.each<[string, Tables, RegExp]>([
+		['no U-Net', { model: { pretrained: undefined } }, /model.pretrained: there is no U-Net to control/],
+		['no such pipeline', { model: { pretrained: '/nowhere/at all' } }, /\/nowhere\/at all: there is no such folder/],
+		['no such ControlNet', { model: { controlnet: '/nowhere/at all' } }, /\/nowhere\/at all: there is no such folder/],
+		[
+			'data without conditioning pictures',
+			{ data: { type: 'mnist', path: undefined, height: undefined, width: undefined } },
+			/data.type: there are no conditioning/,
+		],
+		['blocks that do not fit', { model: { layers_per_block: 2 } }, /the ControlNet does not fit the U-Net[\s\S]*residuals/],
+		['channels that do not fit', { model: { block_out_channels: [16, 64] } }, /the ControlNet does not fit the U-Net[\s\S]*\[32, /],
+		[
+			'pictures of another size',
+			{ model: { conditioning_embedding_out_channels: [8, 16, 32] } },
+			/conditioning pictures do not fit[\s\S]*\[3, 32, 32\]/,
+		],
+		['grey conditioning pictures', { model: { conditioning_channels: 1 } }, /conditioning pictures do not fit[\s\S]*\[1, 16, 16\]/],
+		['LoRA', { lora: { rank: 4 } }, /lora.rank: a ControlNet is trained whole/],
+		['self-conditioning', { objective: { self_conditioning: 0.5 } }, /objective.self_conditioning: a ControlNet/],
+		['prompts without pictures', { sample: { prompts: ['ab'] } }, /sample.conditioning_images: needs one picture for each prompt/],
+	])('%s', async (_, over, message) => {
+		await expect(refused(over)).rejects.toThrow(message);
+	});
+
+	it('a folder of images without pictures beside them', async () => {
+		const bare = join(root, 'bare');
+		cpSync(join(data, 'edges'), bare, { recursive: true });
+		await expect(refused({ data: { path: bare } })).rejects.toThrow(
+			/an image has no conditioning picture[\s\S]*conditioning_image_file_name/,
+		);
+	});
+
+	it('a pipeline of another model, or without a text encoder', async () => {
+		const pixart = await tinyPipelines(root)('pixart');
+		await expect(refused({ model: { pretrained: pixart } })).rejects.toThrow(/model.pretrained|config.json/);
+		await expect(refused({ model: { pretrained: await tinyPipelines(root)('sdxl') } })).rejects.toThrow(
+			/input that ControlNet training does not give[\s\S]*text_embeds/,
+		);
+		const unet = join(root, 'unet-alone');
+		cpSync(join(pipeline, 'unet'), unet, { recursive: true });
+		await expect(refused({ model: { pretrained: unet } })).rejects.toThrow(/text_encoder.path: there is no text encoder/);
+	});
+});
