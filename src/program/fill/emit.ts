@@ -207,11 +207,10 @@ function createEmitter(parts: readonly FrozenPart[], frames: readonly Frame[], d
 		);
 		const targets = [...wanted].sort(([a], [b]) => a - b);
 		for (const [i, [target, [from, to]]] of targets.entries()) {
-			const slot = slotId(`moved:${value.part.name}/${value.id}[${from}:${to}]`);
+			const whole = i === targets.length - 1 && !neededHere && from === piece.from && to === piece.to;
+			const slot = whole ? piece.slot : slotId(`moved:${value.part.name}/${value.id}[${from}:${to}]`);
 			const channel = `frozen:${device}>${target}`;
-			const send = { op: 'send', peer: deviceId(target), channel: channelId(channel) } as const;
-			if (i === targets.length - 1 && !neededHere && from === piece.from && to === piece.to) {
-				out.push({ ...send, slot: piece.slot });
+			if (whole) {
 				const key = keyOf(device, value);
 				held.set(
 					key,
@@ -220,8 +219,9 @@ function createEmitter(parts: readonly FrozenPart[], frames: readonly Frame[], d
 			} else {
 				const { id, graph } = rowsGraph(dtype, shape, [{ rows: piece.to - piece.from, from: from - piece.from, to: to - piece.from }]);
 				graphs.set(id, graph);
-				out.push({ op: 'run', graph: id, inputs: [piece.slot], outputs: [slot], label: `rows of ${value.part.name}` }, { ...send, slot });
+				out.push({ op: 'run', graph: id, inputs: [piece.slot], outputs: [slot], label: `rows of ${value.part.name}` });
 			}
+			out.push({ op: 'send', peer: deviceId(target), channel: channelId(channel), slot });
 			const queue = inFlight.get(channel) ?? [];
 			inFlight.set(channel, queue);
 			queue.push({ key: keyOf(target, value), piece: { from, to, slot } });
