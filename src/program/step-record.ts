@@ -22,6 +22,8 @@ export interface StepRecord extends Timeline {
 	readonly step: number;
 	/** With everything around the devices' work, such as handing over feeds. */
 	readonly stepMs: number;
+	/** Given of a step with a sweep ahead. */
+	readonly swept?: true;
 	readonly memory: readonly DeviceMemory[];
 }
 
@@ -48,6 +50,7 @@ const schema = v.strictObject({
 	version,
 	step: whole,
 	stepMs: notNegative,
+	swept: v.exactOptional(v.literal(true)),
 	devices: v.array(v.strictObject({ device, spans: v.array(span) })),
 	memory: v.array(
 		v.strictObject({ device, fixedBytes: notNegative, predictedBytes: notNegative, measuredBytes: v.exactOptional(notNegative) }),

@@ -266,7 +266,6 @@ export function readTrainConfig(raw: unknown): TrainConfig {
 	const config: TrainConfig = { ...top, model: typed('model'), scheduler: typed('scheduler'), data: typed('data'), ...parsed };
 	checkBatch(config);
 	checkEvaluation(config);
-	checkSelfConditioning(config);
 	return config;
 }
 
@@ -296,16 +295,6 @@ function checkEvaluation({ eval: e, train: t }: Pick<TrainConfig, 'eval' | 'trai
 	}
 	if (e.every_steps > 0 && e.ema && t.ema_decay === 0)
 		throw new DiffusionPipeError('config', 'there is no moving average', { place: 'eval.ema', expected: 'train.ema_decay above 0' });
-}
-
-/** A filled run has no program with a sweep ahead. */
-function checkSelfConditioning({ objective, frozen: f }: Pick<TrainConfig, 'objective' | 'frozen'>): void {
-	if (objective.self_conditioning === 0 || f.cache !== 'fill') return;
-	throw new DiffusionPipeError('config', 'steps with a sweep ahead have no bubbles to fill', {
-		place: 'frozen.cache',
-		expected: 'inline or disk, or objective.self_conditioning = 0',
-		found: 'fill',
-	});
 }
 
 /** The batch must part evenly over replicas and micro-batches. */

@@ -9,8 +9,10 @@ import { draftPlan } from '../plan/draft.ts';
 import { partitionChain } from '../plan/partition/chain.ts';
 import type { Profile } from '../plan/profile/types.ts';
 import { placeSchedule } from '../plan/schedules/index.ts';
+import { parseSchedule } from '../plan/schedules/text.ts';
 import type { PlacedSchedule } from '../plan/schedules/types.ts';
 import { simulatePlan } from '../plan/search/simulate-plan.ts';
+import type { Plan } from '../plan/types.ts';
 import { adamwHyperSize } from '../program/adamw.ts';
 import { type Compiled, lowerPipelines, signatureOf, stageRanges, type TrainedBackbone } from '../program/lower.ts';
 import { trainedDefinitions, trainingStage } from '../program/stage.ts';
@@ -19,6 +21,18 @@ import { chunksOf, devicesPerPipeline, placeOptionsOf, replicasOf, stageCount } 
 import { localCluster, type Planned, withPeaks } from './planned.ts';
 import { firstThatFits, type SettledConfig } from './recompute.ts';
 import type { SessionConfig } from './session.ts';
+
+/** How a run is self-conditioned. */
+export interface SelfConditioning extends NonNullable<TrainedBackbone['selfConditioning']> {
+	/** Share of the steps with a sweep ahead. */
+	readonly probability: number;
+}
+
+/** `profile` of a run that is self-conditioned so, or not at all. */
+export function conditioned(profile: Profile, selfConditioning: SelfConditioning | undefined): Profile {
+	const probability = selfConditioning?.probability ?? 0;
+	return { ...profile, backbones: profile.backbones.map((backbone) => ({ ...backbone, selfConditioning: probability })) };
+}
 
 /** A compiled run with what is known of its stages. */
 export interface TrainingPlan {
@@ -54,7 +68,7 @@ export async function planTraining(
 	known: {
 		readonly cuts?: readonly number[];
 		readonly profile?: Profile;
-		readonly selfConditioning?: TrainedBackbone['selfConditioning'];
+		readonly selfConditioning?: SelfConditioning;
 	} = {},
 ): Promise<TrainingPlan> {
 	const { parallel: p } = config;
@@ -71,7 +85,7 @@ export async function planTraining(
 	const schedule = placeSchedule(p.pipeline_schedule, placeOptionsOf(config), 'parallel.pipeline_schedule');
 	const manual = p.partition_method === 'manual' ? p.partition_split! : undefined;
 	const cuts = count === 1 ? [] : (manual ?? (known.cuts?.length === count - 1 ? known.cuts : undefined));
-	const profile = cuts ? undefined : (known.profile ?? (await measureLayers(config, chain, moments)));
+	const profile = cuts ? undefined : conditioned(known.profile ?? (await measureLayers(config, chain, moments)), known.selfConditioning);
 	return firstThatFits(config, (settled) =>
 		profile
 			? cutByProfile(settled, { trace, schedule, moments, profile, selfConditioning: known.selfConditioning })
@@ -84,7 +98,7 @@ interface Laid {
 	readonly trace: ChainTrace;
 	readonly schedule: PlacedSchedule;
 	readonly moments: number;
-	readonly selfConditioning: TrainedBackbone['selfConditioning'] | undefined;
+	readonly selfConditioning: SelfConditioning | undefined;
 }
 
 /** Compiles with the cuts that measured times and memory make best. */
@@ -109,9 +123,7 @@ function compiledRun(
 	const { layers } = trace.chain;
 	const compiled = lowerPipelines([{ trace, cuts, ...(selfConditioning ? { selfConditioning } : {}) }], {
 		schedule,
-		...(selfConditioning
-			? { sweptSchedule: placeSchedule(p.pipeline_schedule, { ...placeOptionsOf(config), selfConditioning: true }) }
-			: {}),
+		...(selfConditioning ? { sweptSchedule: sweptSchedule(config, planned?.plan) } : {}),
 		pipelines: p.data_parallel,
 		replicas: replicasOf(p),
 		microBatches: t.gradient_accumulation_steps,
@@ -134,6 +146,13 @@ function compiledRun(
 export function measuredSizes(config: SessionConfig): number[] {
 	const shares = replicasOf(config.parallel).map((n) => Math.ceil(microBatchSize(config) / n));
 	return [...new Set([...shares, microBatchSize(config)])].sort((a, b) => a - b);
+}
+
+/** The schedule of steps with a sweep ahead: that of the plan, where there is one. */
+function sweptSchedule(config: SessionConfig, plan: Plan | undefined): PlacedSchedule {
+	const placed = placeSchedule(config.parallel.pipeline_schedule, { ...placeOptionsOf(config), selfConditioning: true });
+	const rows = plan?.selfConditioning?.rows;
+	return rows ? { ...placed, rows: parseSchedule(rows.map((row) => `${row}\n`).join('')) } : placed;
 }
 
 /** The profile of the run's chain at its micro-batch, measured on as many threads as will compute side by side. */

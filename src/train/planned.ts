@@ -7,7 +7,6 @@ import { readProfile } from '../plan/profile/read.ts';
 import type { Profile } from '../plan/profile/types.ts';
 import type { Plan } from '../plan/types.ts';
 import { pipelineDevices } from '../program/plan-timeline.ts';
-import { plainProgram } from '../program/swept.ts';
 import type { Program } from '../program/types.ts';
 import { verifyProgram } from '../program/verify.ts';
 import type { RunFolder } from './run-folder.ts';
@@ -24,7 +23,7 @@ export interface Planned {
  * `compare` shows, workspaces of graphs and frozen outputs among it.
  */
 export function withPeaks(plan: Plan, program: Program): Plan {
-	const peaks = new Map<number, number>(verifyProgram(plainProgram(program)).devices.map(({ device, peakBytes }) => [device, peakBytes]));
+	const peaks = new Map<number, number>(verifyProgram(program).devices.map(({ device, peakBytes }) => [device, peakBytes]));
 	return { ...plan, peakBytes: pipelineDevices(plan).map(({ device }) => peaks.get(device)!) };
 }
 

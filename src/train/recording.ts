@@ -61,7 +61,10 @@ export function stepRecorder(
 			const predictedBytes = verified.devices[k]!.peakBytes;
 			return { device: device.device, fixedBytes, predictedBytes, ...(measuredBytes === undefined ? {} : { measuredBytes }) };
 		});
-		await writeJson(swept ? plan.sweptTimeline : plan.timeline, recordDocument({ version: 1, step, stepMs, ...timeline, memory }));
+		await writeJson(
+			swept ? plan.sweptTimeline : plan.timeline,
+			recordDocument({ version: 1, step, stepMs, ...(swept ? { swept } : {}), ...timeline, memory }),
+		);
 	};
 }
 

@@ -7,11 +7,13 @@ import { writeWhole } from '../io/atomic.ts';
 import type { Chain } from '../nn/chain.ts';
 import { correctProfile, type MeasuredTimeline } from '../plan/profile/correct.ts';
 import type { Profile } from '../plan/profile/types.ts';
+import type { Plan } from '../plan/types.ts';
 import type { Compiled } from '../program/lower.ts';
 import { formatProgram } from '../program/text.ts';
+import type { Timeline } from '../program/timeline.ts';
 import type { TrainEvent } from './events.ts';
 import type { PlacedParameter } from './parameters.ts';
-import { measuredSizes, planOfCuts, type TrainingPlan } from './plan.ts';
+import { conditioned, measuredSizes, planOfCuts, type SelfConditioning, type TrainingPlan } from './plan.ts';
 import { knownProfile, type Planned, withPeaks, writePlanned } from './planned.ts';
 import type { RunFolder } from './run-folder.ts';
 import { openSession, type SessionConfig, type SessionOptions, type TrainingSession } from './session.ts';
@@ -73,9 +75,9 @@ export function replanningSession(first: TrainingSession, planned: Planned, setu
 			return current.plan;
 		},
 		parameters,
-		async begin(frozen) {
+		async begin(frozen, swept) {
 			ahead = frozen;
-			await current.begin?.(frozen);
+			await current.begin?.(frozen, swept);
 		},
 		async step(...[feeds, hyper, trace = false, next, ...more]) {
 			const wanted = steps < after && steps >= after - window;
@@ -86,8 +88,8 @@ export function replanningSession(first: TrainingSession, planned: Planned, setu
 			steps++;
 			const { traced } = result;
 			// Steps of another program, and the first of a run, which touches memory for the first time, say nothing about the plan.
-			if (wanted && traced?.section === 'iteration' && traced.compiled === current.plan.compiled && !traced.swept && steps > firstStep + 1)
-				timelines.push({ ...traced.timeline, stepMs });
+			if (wanted && traced?.section === 'iteration' && traced.compiled === current.plan.compiled && steps > firstStep + 1)
+				timelines.push({ ...(traced.swept ? numberedAsPlanned(traced.timeline, planned.plan) : traced.timeline), stepMs });
 			return result;
 		},
 		async rearrange() {
@@ -123,6 +125,16 @@ function namesOf({ parameters }: TrainingSession): ReadonlyMap<string, PlacedPar
 	return new Map(parameters.map((p) => [p.name, p]));
 }
 
+/** A step with a sweep ahead, its stages numbered as in the plan. The sweep's come first in its schedule: their numbers become negative, no stage's. */
+function numberedAsPlanned({ devices }: Timeline, { stages }: Plan): Timeline {
+	return {
+		devices: devices.map(({ device, spans }) => ({
+			device,
+			spans: spans.map((span) => (span.action ? { ...span, action: { ...span.action, stage: span.action.stage - stages.length } } : span)),
+		})),
+	};
+}
+
 /** Copies every parameter's values and moments, to every replica. */
 function move(from: TrainingSession, to: TrainingSession, moments: number): void {
 	const sources = namesOf(from);
@@ -155,11 +167,12 @@ export async function plannedBefore(
 	config: SessionConfig,
 	chain: Chain,
 	{ cuts, compiled }: TrainingPlan,
+	selfConditioning: SelfConditioning | undefined,
 ): Promise<Planned | undefined> {
 	if (cuts.length === 0 || config.parallel.partition_method !== 'time') return undefined;
 	const profile = await knownProfile(path, chain, measuredSizes(config));
 	if (!profile) return undefined;
-	const planned = planOfCuts(config, profile, cuts);
+	const planned = planOfCuts(config, conditioned(profile, selfConditioning), cuts);
 	return { ...planned, plan: withPeaks(planned.plan, compiled.program) };
 }
 

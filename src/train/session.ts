@@ -4,11 +4,11 @@ import { createLocalEngine } from '../engine/local/engine.ts';
 import type { Chain } from '../nn/chain.ts';
 import type { Profile } from '../plan/profile/types.ts';
 import { adamwGraph, adamwHyper } from '../program/adamw.ts';
-import type { Compiled, TrainedBackbone } from '../program/lower.ts';
+import type { Compiled } from '../program/lower.ts';
 import type { BankStore } from './bank-store.ts';
 import type { TrainConfig } from './config.ts';
 import { initialValues, type PlacedParameter, placedParameters } from './parameters.ts';
-import { planTraining, type TrainingPlan } from './plan.ts';
+import { planTraining, type SelfConditioning, type TrainingPlan } from './plan.ts';
 import { emaDecay, learningRate } from './rates.ts';
 import type { TracedStep } from './recording.ts';
 
@@ -25,7 +25,7 @@ export interface SessionOptions {
 	/** To cut by instead of measuring. */
 	readonly profile?: Profile;
 	/** For steps with a sweep ahead: the live value of the chain that is fed back, and the input it becomes. */
-	readonly selfConditioning?: TrainedBackbone['selfConditioning'] | undefined;
+	readonly selfConditioning?: SelfConditioning | undefined;
 	/** Memory to share with sessions of the same model at other sizes; absent: the session's own. */
 	readonly store?: BankStore | undefined;
 }
@@ -51,8 +51,11 @@ export interface TrainingSession {
 		/** With the sweep ahead, in sessions with self-conditioning. */
 		swept?: boolean,
 	): Promise<SteppedResult>;
-	/** Runs the frozen parts for the first step, in sessions that have some. */
-	begin?(frozen: Readonly<Record<string, Tensor>>): Promise<void>;
+	/**
+	 * Runs the frozen parts for the first step, in sessions that have some. `swept`: as a step with the sweep ahead would have, so that a resumed run has the
+	 * same bits.
+	 */
+	begin?(frozen: Readonly<Record<string, Tensor>>, swept?: boolean): Promise<void>;
 	/** In sessions of several sizes: that of images which a program is for; undefined for a program that is none of theirs. */
 	sizeOf?(compiled: Compiled): string | undefined;
 	/** Between two steps: plans again if it is time to. True when parameters lie elsewhere afterwards. */

@@ -163,8 +163,9 @@ export async function trainModel(given: TrainConfig, options: TrainOptions = {})
 		const shift = predictionType === 'flow_prediction' && typeof scheduler.shift === 'number' ? scheduler.shift : 1;
 		const maker = (given?: ReadonlySet<string>) => feedMaker(config, denoiser, { process, predictionType, shift }, given);
 		const store = loader.info.buckets ? bankStore() : undefined;
-		const back = denoiser.selfConditioning && { input: denoiser.selfConditioning.input, output: x0Estimate };
-		const selfConditioning = config.objective.self_conditioning > 0 ? back : undefined;
+		const probability = config.objective.self_conditioning;
+		const back = denoiser.selfConditioning && { input: denoiser.selfConditioning.input, output: x0Estimate, probability };
+		const selfConditioning = probability > 0 ? back : undefined;
 		const start = {
 			average: average !== undefined,
 			store,
@@ -212,7 +213,7 @@ export async function trainModel(given: TrainConfig, options: TrainOptions = {})
 			session = opened;
 			if (buckets) session = bucketSession(session, buckets, { config, average: start.average, store, selfConditioning, say });
 			else {
-				const planned = opened.plan.planned ?? (resumed && (await plannedBefore(folder, config, chain, opened.plan)));
+				const planned = opened.plan.planned ?? (resumed && (await plannedBefore(folder, config, chain, opened.plan, selfConditioning)));
 				session = replanned(opened, planned, plainCandidates(chain, config, start));
 			}
 			const bySize = [...(buckets?.bySize ?? [])].map(([size, parts]) => [size, { vae: parts.vae, make: parts.maker() }] as const);
@@ -348,7 +349,7 @@ async function runSteps(run: Run): Promise<TrainResult> {
 		let prepared = nextFeeds(step);
 		// A failed load must not be an unhandled rejection while a step runs; it is thrown when its turn comes.
 		prepared.catch(() => {});
-		if (run.ahead && step < train.max_steps) await session.begin?.(await run.ahead(step));
+		if (run.ahead && step < train.max_steps) await session.begin?.(await run.ahead(step), step > 0 && swept(step - 1));
 		while (step < train.max_steps && !options.signal?.aborted) {
 			if (await session.rearrange?.()) await run.rearranged();
 			const feeds = (await prepared)!;

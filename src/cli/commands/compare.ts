@@ -45,12 +45,14 @@ async function run({ positional, options: given }: Args<typeof options>, context
 			: outputOf<Awaited<ReturnType<typeof readCompared>>>(given.out, context.cwd, {
 					name: 'compare',
 					writers: {
-						'.trace.json': ({ answer, frozen, measured }) =>
+						'.trace.json': (all) =>
 							`${JSON.stringify(
-								toChromeTrace([
-									{ name: 'predicted', timeline: planTimeline(answer, frozen) },
-									{ name: 'measured', timeline: measured },
-								]),
+								toChromeTrace(
+									all.flatMap((each) => [
+										{ name: `predicted${pictures.kindSuffix(each)}`, timeline: planTimeline(each.answer, each.frozen) },
+										{ name: `measured${pictures.kindSuffix(each)}`, timeline: each.measured },
+									]),
+								),
 							)}\n`,
 						'.json': (compared) => json(compareDocument(compared)),
 						'.svg': compareSvg,

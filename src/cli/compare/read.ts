@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { readJson } from '../../io/json-file.ts';
 import { readCluster } from '../../plan/cluster/read.ts';
+import { kindsPredicted } from '../../plan/expected.ts';
 import { readPlan } from '../../plan/plan-json.ts';
 import { readProfile } from '../../plan/profile/read.ts';
 import { walkPlan } from '../../plan/search/simulate-plan.ts';
@@ -21,46 +22,62 @@ interface Given {
 	readonly cluster: string | undefined;
 }
 
-/** Prediction and measurement. Throws a usage error for what is missing, an input error naming file and field for bad files. */
-export async function readCompared(run: string | undefined, given: Given, cwd: string): Promise<Compared> {
+/**
+ * Prediction and measurement; of the folder of a run with self-conditioning those of a step without and of a step with a sweep ahead, as far as both were
+ * measured. At least one. Throws a usage error for what is missing, an input error naming file and field for bad files.
+ */
+export async function readCompared(run: string | undefined, given: Given, cwd: string): Promise<readonly Compared[]> {
 	const files = run === undefined ? filesNamed(given) : filesOfRun(run, given, cwd);
 	const read = async <T>(name: string, reader: (raw: unknown, place: string) => T): Promise<T> =>
 		reader(await readJson(resolve(cwd, name)), name);
-	const [plan, profile, record] = [
-		await read(files.plan, readPlan),
-		await read(files.profile, readProfile),
-		await read(files.timeline, readRecord),
-	];
+	const [plan, profile] = [await read(files.plan, readPlan), await read(files.profile, readProfile)];
 	const cluster = existsSync(resolve(cwd, files.cluster)) ? await read(files.cluster, readCluster) : idealCluster(plan.devices);
-	const answer = walkPlan(plan, profile, cluster);
-	const predicted = planTimeline(answer, profile.frozen);
-	const both = commonDevices(predicted, record);
-	if (both.measured.devices.length === 0) {
-		throw new DiffusionPipeError('input', 'has none of the devices of the plan', {
-			place: files.timeline,
-			expected: predicted.devices.map(({ device }) => device).join(', '),
-			found: record.devices.map(({ device }) => device).join(', ') || 'none',
-		});
+	const kinds = kindsPredicted(walkPlan(plan, profile, cluster));
+	const compared: Compared[] = [];
+	for (const file of files.timelines) {
+		const record = await read(file, readRecord);
+		const answer = kinds.find(({ swept }) => swept === (record.swept ?? false));
+		if (!answer) {
+			throw new DiffusionPipeError('input', 'is a step with self-conditioning, of which the plan says nothing', {
+				place: file,
+				hint: 'the plan of a run with objective.self_conditioning above 0 does',
+			});
+		}
+		const predicted = planTimeline(answer, profile.frozen);
+		const { measured } = commonDevices(predicted, record);
+		if (measured.devices.length === 0) {
+			throw new DiffusionPipeError('input', 'has none of the devices of the plan', {
+				place: file,
+				expected: predicted.devices.map(({ device }) => device).join(', '),
+				found: record.devices.map(({ device }) => device).join(', ') || 'none',
+			});
+		}
+		const comparison = compareTimelines(predicted, record);
+		compared.push({ swept: answer.swept, answer, frozen: profile.frozen, comparison, measured, record });
 	}
-	return { answer, frozen: profile.frozen, comparison: compareTimelines(predicted, record), measured: both.measured, record };
+	return compared;
 }
 
-type Files = Readonly<Record<'plan' | 'timeline' | 'profile' | 'cluster', string>>;
+interface Files extends Readonly<Record<'plan' | 'profile' | 'cluster', string>> {
+	/** At least one. */
+	readonly timelines: readonly string[];
+}
 
 function filesOfRun(run: string, given: Given, cwd: string): Files {
 	const path = resolve(cwd, run);
 	if (!existsSync(path) || !statSync(path).isDirectory()) {
 		throw new DiffusionPipeError('input', 'is no folder', { place: run, expected: 'the folder of a run' });
 	}
+	const measured = ['timeline.json', 'timeline-swept.json'].map((name) => join(run, name)).filter((file) => existsSync(resolve(cwd, file)));
 	const files = {
 		plan: given.plan ?? join(run, 'plan.json'),
-		timeline: given.timeline ?? join(run, 'timeline.json'),
+		timelines: given.timeline === undefined ? measured : [given.timeline],
 		profile: given.profile ?? join(run, 'profile.json'),
 		cluster: given.cluster ?? join(run, 'cluster.json'),
 	};
-	if (!existsSync(resolve(cwd, files.timeline))) {
+	if (files.timelines.length === 0 || !files.timelines.every((file) => existsSync(resolve(cwd, file)))) {
 		throw new DiffusionPipeError('input', 'has no measured step', {
-			place: files.timeline,
+			place: files.timelines[0] ?? join(run, 'timeline.json'),
 			hint: `diffusionpipe train ... --output-dir ${run} --resume --set log.trace_every_steps=10`,
 		});
 	}
@@ -88,5 +105,5 @@ function filesNamed({ plan, timeline, profile, cluster }: Given): Files {
 		});
 	}
 	const beside = (name: string) => join(dirname(plan!), name);
-	return { plan: plan!, timeline: timeline!, profile: profile ?? beside('profile.json'), cluster: cluster ?? beside('cluster.json') };
+	return { plan: plan!, timelines: [timeline!], profile: profile ?? beside('profile.json'), cluster: cluster ?? beside('cluster.json') };
 }

@@ -1,7 +1,7 @@
 /** @file Prediction and measurement as terminals show them, and as other programs read them. */
 import { type Comparison, type Pair, relativeDifference } from '../../program/compare.ts';
-import type { Compared } from '../../program/picture/compare-picture.ts';
-import { comparisonFigures, comparisonTables, memoryTable } from '../../program/picture/compare-tables.ts';
+import { type Compared, expectedMs, figuresOf, kindSuffix } from '../../program/picture/compare-picture.ts';
+import { comparisonTables, memoryTable } from '../../program/picture/compare-tables.ts';
 import { planHeadline } from '../../program/picture/plan-tables.ts';
 import { planTimeline } from '../../program/plan-timeline.ts';
 import { renderTimelines, timelineColumns } from '../../program/timeline-text.ts';
@@ -9,13 +9,14 @@ import { formatTable } from '../format.ts';
 import { type Screen, tableLines } from '../plan/show.ts';
 import { wantsColour } from '../style.ts';
 
-/** Figures, both timelines at one scale, and the tables. */
-export function compareLines({ answer, frozen, comparison, measured, record }: Compared, { output, env, style }: Screen): string[] {
-	const figures = formatTable(comparisonFigures(comparison, record).map(({ name, value, note }) => [`  ${name}`, value, note ?? '']));
-	const timelines = [
-		{ name: style.dim('predicted'), timeline: planTimeline(answer, frozen) },
-		{ name: style.dim('measured'), timeline: measured },
-	];
+/** Figures, timelines of one or both kinds of iteration at one scale, and the tables. */
+export function compareLines(all: readonly Compared[], { output, env, style }: Screen): string[] {
+	const { answer } = all[0]!;
+	const figures = formatTable(figuresOf(all).map(({ name, value, note }) => [`  ${name}`, value, note ?? '']));
+	const timelines = all.flatMap((each) => [
+		{ name: style.dim(`predicted${kindSuffix(each)}`), timeline: planTimeline(each.answer, each.frozen) },
+		{ name: style.dim(`measured${kindSuffix(each)}`), timeline: each.measured },
+	]);
 	const longest = Math.max(...answer.plan.stages.flatMap(({ devices }) => devices.map((device) => `device ${device}`.length)));
 	const text = renderTimelines(timelines, timelineColumns(output.columns ?? 100, longest), { colour: wantsColour(output, env) });
 	return [
@@ -25,13 +26,27 @@ export function compareLines({ answer, frozen, comparison, measured, record }: C
 		style.bold('Timelines'),
 		...text.trimEnd().split('\n'),
 		'',
-		...comparisonTables(comparison).flatMap((table) => tableLines(table, style)),
-		...(record.memory.length > 0 ? tableLines(memoryTable(record.memory), style) : []),
+		...all.flatMap((each) => {
+			const { comparison, record } = each;
+			const tables = [...comparisonTables(comparison), ...(record.memory.length > 0 ? [memoryTable(record.memory)] : [])];
+			return tables.flatMap((table) => tableLines({ ...table, heading: `${table.heading}${kindSuffix(each)}` }, style));
+		}),
 	];
 }
 
-/** Everything as plain data: times in ms, `difference` measured less predicted, `relative` that over the prediction. */
-export function compareDocument({ comparison, record }: Pick<Compared, 'comparison' | 'record'>): unknown {
+/**
+ * Everything as plain data: times in ms, `difference` measured less predicted, `relative` that over the prediction. Where steps of both kinds were measured,
+ * `selfConditioning` has that with a sweep ahead and what is expected of both.
+ */
+export function compareDocument(all: readonly Compared[]): unknown {
+	const [first, ...others] = all.map(({ swept, ...each }) => ({ ...(swept ? { swept } : {}), ...kindDocument(each) }));
+	const both = expectedMs(all);
+	if (!both) return first;
+	const { probability, ...ms } = both;
+	return { ...first, selfConditioning: { probability, expectedMs: withDifference(ms), ...others[0] } };
+}
+
+function kindDocument({ comparison, record }: Pick<Compared, 'comparison' | 'record'>): Readonly<Record<string, unknown>> {
 	const { iterationMs, bubble, total, devices }: Comparison = comparison;
 	return {
 		step: record.step,

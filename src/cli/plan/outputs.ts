@@ -5,6 +5,7 @@ import { basename, join, resolve } from 'node:path';
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { writeWhole } from '../../io/atomic.ts';
 import { fileError } from '../../io/file-error.ts';
+import { kindName, kindsPredicted } from '../../plan/expected.ts';
 import { type MemoryStep, memoryOverTime, planStageBytes } from '../../plan/memory.ts';
 import { planDocument } from '../../plan/plan-json.ts';
 import type { Profile } from '../../plan/profile/types.ts';
@@ -26,7 +27,15 @@ export const json = (value: unknown) => `${JSON.stringify(value, null, 1)}\n`;
 
 const writers: Writers<Planned> = {
 	'.trace.json': ({ result, profile }) =>
-		`${JSON.stringify(toChromeTrace([{ name: 'predicted', timeline: planTimeline(result, profile.frozen), memory: deviceMemory(result, profile) }]))}\n`,
+		`${JSON.stringify(
+			toChromeTrace(
+				kindsPredicted(result).map((kind) => ({
+					name: kind.swept ? `predicted ${kindName(true)}` : 'predicted',
+					timeline: planTimeline(kind, profile.frozen),
+					...(kind.swept ? {} : { memory: deviceMemory(result, profile) }),
+				})),
+			),
+		)}\n`,
 	'.json': ({ result }) => json(planDocument(result.plan)),
 	'.svg': ({ result, profile }) => planSvg(result, { frozen: profile.frozen }),
 	'.html': ({ result, profile }) => planPage(result, { frozen: profile.frozen }),

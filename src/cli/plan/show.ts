@@ -1,7 +1,8 @@
 /** @file A plan as terminals show it: what was chosen, the alternatives, other ways of training, the timeline. */
+import { kindName, kindsPredicted } from '../../plan/expected.ts';
 import type { MemoryStep } from '../../plan/memory.ts';
 import type { FrozenComponent } from '../../plan/profile/types.ts';
-import type { SearchResult } from '../../plan/search/types.ts';
+import type { PlanAnswer, SearchResult } from '../../plan/search/types.ts';
 import { renderMemory } from '../../program/memory-text.ts';
 import { escapeControls } from '../../program/picture/escape.ts';
 import {
@@ -16,7 +17,7 @@ import {
 } from '../../program/picture/plan-tables.ts';
 import { pipelineDevices, planTimeline } from '../../program/plan-timeline.ts';
 import { extentOf } from '../../program/timeline.ts';
-import { renderTimeline, timelineColumns } from '../../program/timeline-text.ts';
+import { renderTimelines, timelineColumns } from '../../program/timeline-text.ts';
 import type { Output } from '../command.ts';
 import { formatTable } from '../format.ts';
 import { type Style, wantsColour } from '../style.ts';
@@ -27,8 +28,6 @@ export interface Screen {
 	readonly env: Readonly<Record<string, string | undefined>>;
 	readonly style: Style;
 }
-
-type Answer = Pick<SearchResult, 'plan' | 'timeline' | 'fill'>;
 
 /** Everything a search answers. */
 export function searchLines(result: SearchResult, frozen: readonly FrozenComponent[], screen: Screen): string[] {
@@ -47,15 +46,10 @@ function noteLines(lines: readonly string[], style: Style): string[] {
 }
 
 /** What was chosen, with its figures and stages. */
-export function planLines(answer: Answer, { style }: Screen): string[] {
+export function planLines(answer: PlanAnswer, { style }: Screen): string[] {
 	const { plan } = answer;
 	const figures = formatTable(planFigures(answer).map(({ name, value, note }) => [`  ${name}`, value, note ?? '']));
-	const swept = plan.selfConditioning
-		? [
-				`  iterations with self-conditioning (${Math.round(100 * plan.selfConditioning.probability)} %) are in these figures, not in the timeline`,
-			]
-		: [];
-	return [style.bold(planHeadline(plan)), ...figures, ...swept, '', ...tableLines(stageTable(plan), style)];
+	return [style.bold(planHeadline(plan)), ...figures, '', ...tableLines(stageTable(plan), style)];
 }
 
 /** A table with its heading; the chosen row is marked. */
@@ -68,10 +62,15 @@ export function tableLines({ heading, columns, right, rows }: Table, style: Styl
 	return [style.bold(heading), style.dim(head), ...body.map((line, i) => (rows[i]!.chosen ? style.green(line) : line)), ''];
 }
 
-/** The timeline as wide as the terminal, a hundred characters where there is none. */
-export function timelineLines(answer: Answer, frozen: readonly FrozenComponent[], { output, env, style }: Screen): string[] {
+/** The timeline (of each kind of iteration) as wide as the terminal, a hundred characters where there is none. */
+export function timelineLines(answer: PlanAnswer, frozen: readonly FrozenComponent[], { output, env, style }: Screen): string[] {
 	const { labels, longest } = rowLabels(answer);
-	const text = renderTimeline(planTimeline(answer, frozen), timelineColumns(output.columns ?? 100, longest), {
+	const kinds = kindsPredicted(answer);
+	const timelines = kinds.map((kind) => ({
+		name: kinds.length > 1 ? style.dim(kindName(kind.swept)) : '',
+		timeline: planTimeline(kind, frozen),
+	}));
+	const text = renderTimelines(timelines, timelineColumns(output.columns ?? 100, longest), {
 		colour: wantsColour(output, env),
 		label: (device) => labels.get(device) ?? `device ${device}`,
 	});
@@ -82,7 +81,7 @@ export function timelineLines(answer: Answer, frozen: readonly FrozenComponent[]
 
 /** What each rank holds over the iteration, of what its devices have, below the timeline's columns. */
 export function memoryLines(
-	answer: Answer,
+	answer: PlanAnswer,
 	memory: readonly (readonly MemoryStep[])[],
 	limitBytes: number,
 	{ output, style }: Screen,
@@ -98,7 +97,7 @@ export function memoryLines(
 	return [style.bold('Memory (devices)'), ...text.trimEnd().split('\n')];
 }
 
-function rowLabels({ plan }: Answer): { readonly labels: ReadonlyMap<number, string>; readonly longest: number } {
+function rowLabels({ plan }: PlanAnswer): { readonly labels: ReadonlyMap<number, string>; readonly longest: number } {
 	const labels = new Map(
 		pipelineDevices(plan).map(({ device, stages }) => [
 			device,

@@ -22,6 +22,11 @@ function timeCells({ kind, ...pair }: KindTime): string[] {
 	return [kind, formatMs(pair.predicted), formatMs(pair.measured), signed(pair.measured - pair.predicted, formatMs), relative(pair)];
 }
 
+/** What is expected of an iteration, whatever its kind. */
+export function expectationFigure(ms: Pair): Figure {
+	return { name: 'expected iteration', value: `${formatMs(ms.predicted)} predicted, ${formatMs(ms.measured)} measured` };
+}
+
 /** The figures of the whole iteration. */
 export function comparisonFigures({ iterationMs, bubble }: Comparison, record: Pick<StepRecord, 'step' | 'stepMs'> | undefined): Figure[] {
 	return [

@@ -1,7 +1,9 @@
 /** @file A search's answer as pictures: the timeline with stages beside its rows, and the page that holds everything a decision needs. */
 import { formatBytes } from '../../core/units.ts';
+import { kindName, kindsPredicted } from '../../plan/expected.ts';
 import type { FrozenComponent } from '../../plan/profile/types.ts';
-import type { SearchResult } from '../../plan/search/types.ts';
+import type { PlanAnswer, SearchResult } from '../../plan/search/types.ts';
+import type { Plan } from '../../plan/types.ts';
 import { type PipelineDevice, pipelineDevices, planTimeline } from '../plan-timeline.ts';
 import { busyShares, type Timeline } from '../timeline.ts';
 import type { DeviceId } from '../types.ts';
@@ -18,10 +20,8 @@ export interface PlanPictureOptions {
 	readonly width?: number;
 }
 
-type Answer = Pick<SearchResult, 'plan' | 'timeline' | 'fill'>;
-
 /** The timeline of the first pipeline's devices, as an SVG. */
-export function planSvg(answer: Answer, options: PlanPictureOptions = {}): string {
+export function planSvg(answer: PlanAnswer, options: PlanPictureOptions = {}): string {
 	const { plan } = answer;
 	const figures = planFigures(answer).map(({ name, value }) => `${name} ${value}`);
 	return timelineSvg(planPanels(answer, options), {
@@ -44,30 +44,32 @@ export function planPage(result: SearchResult, options: PlanPictureOptions = {})
 			...(result.baselines.length > 0 ? [baselineTable(result)] : []),
 			stageTable(plan),
 		],
-		texts: { 'Rows of the schedule, one per rank': plan.rows.join('\n') },
+		texts: {
+			'Rows of the schedule, one per rank': plan.rows.join('\n'),
+			...(plan.selfConditioning ? { [`Rows ${kindName(true)}`]: plan.selfConditioning.rows.join('\n') } : {}),
+		},
 	});
 }
 
 /** What was planned, in a few words. */
-export function titleOf({ plan }: Answer): string {
+export function titleOf({ plan }: Pick<PlanAnswer, 'plan'>): string {
 	return `${plan.profile || 'Plan'}: batch ${plan.batch} on ${plan.devices} ${plan.devices === 1 ? 'device' : 'devices'}`;
 }
 
 /** What the timeline leaves out, as a line or none. */
-export function firstOfSeveral({ plan }: Answer): string[] {
+export function firstOfSeveral({ plan }: Pick<PlanAnswer, 'plan'>): string[] {
 	return plan.pipelines > 1 ? [`The timeline shows the first of ${plan.pipelines} equal pipelines.`] : [];
 }
 
 /** `stage 1, layers 4-7` for each device's row. */
-function stageLabel({ stages }: PipelineDevice, plan: Answer['plan']): string {
+function stageLabel({ stages }: PipelineDevice, plan: Plan): string {
 	const ranges = stages.map((i) => rangeText(plan.stages[i]!.layers));
 	return `${stages.length > 1 ? 'stages' : 'stage'} ${stages.join(' and ')}, layers ${ranges.join(' and ')}`;
 }
 
-/** The prediction, and the measurement below it where there is one. */
-export function planPanels(answer: Answer, { frozen = [], measured }: PlanPictureOptions): Panel[] {
+/** The prediction (of each kind of iteration), and the measurement below it where there is one. */
+export function planPanels(answer: PlanAnswer, { frozen = [], measured }: PlanPictureOptions): Panel[] {
 	const { plan } = answer;
-	const timeline = planTimeline(answer, frozen);
 	const devices = pipelineDevices(plan);
 	const label = (id: DeviceId) => {
 		const device = devices.find((d) => d.device === id);
@@ -78,8 +80,13 @@ export function planPanels(answer: Answer, { frozen = [], measured }: PlanPictur
 		const bytes = plan.peakBytes[devices.findIndex((d) => d.device === id)];
 		return [`${Math.round(100 * busyShares(shown)[at]!)} % busy`, ...(bytes === undefined ? [] : [formatBytes(bytes)])];
 	};
+	const kinds = kindsPredicted(answer);
 	return [
-		{ name: measured ? 'predicted' : '', timeline, label, note: noteOf(timeline) },
+		...kinds.map((kind) => {
+			const timeline = planTimeline(kind, frozen);
+			const alone = measured ? 'predicted' : '';
+			return { name: kinds.length > 1 ? kindName(kind.swept) : alone, timeline, label, note: noteOf(timeline) };
+		}),
 		...(measured ? [{ name: 'measured', timeline: measured, label }] : []),
 	];
 }

@@ -1,5 +1,6 @@
 /** @file A search's answer in words and tables, the same for terminals and pages: what was chosen, its stages, the alternatives, the baselines. */
 import { formatBytes, formatMs, formatShare } from '../../core/units.ts';
+import { kindName, plainIterationMs } from '../../plan/expected.ts';
 import type { SearchResult, SearchRow } from '../../plan/search/types.ts';
 import type { Plan } from '../../plan/types.ts';
 
@@ -47,6 +48,7 @@ export function planFigures({ plan, fill }: Pick<SearchResult, 'plan' | 'fill'>)
 	const frozen = frozenMs > 0 ? ` and ${formatMs(frozenMs)} of frozen work before it` : '';
 	return [
 		{ name: 'iteration', value: formatMs(iterationMs), note: `pipeline ${formatMs(pipelineMs)}${frozen}` },
+		...kindFigures(plan),
 		{ name: 'images/s', value: plan.imagesPerSecond.toFixed(1), note: `batch ${plan.batch} on ${plan.devices} devices` },
 		{
 			name: 'bubble',
@@ -55,6 +57,18 @@ export function planFigures({ plan, fill }: Pick<SearchResult, 'plan' | 'fill'>)
 		},
 		{ name: 'lower bound', value: formatMs(lowerBoundMs), note: `the plan is ${formatShare(gap)} above it` },
 		{ name: 'memory', value: formatBytes(Math.max(0, ...plan.peakBytes)), note: 'on the device that needs most' },
+	];
+}
+
+/** Both kinds of iteration of a job with self-conditioning, whose other figures are expectations. */
+function kindFigures(plan: Plan): Figure[] {
+	const swept = plan.selfConditioning;
+	if (!swept) return [];
+	const share = (probability: number) => `${formatShare(probability)} of the iterations`;
+	const plain = { name: kindName(false), value: formatMs(plainIterationMs(plan)), note: share(1 - swept.probability) };
+	return [
+		...(swept.probability < 1 ? [plain] : []),
+		{ name: kindName(true), value: formatMs(swept.iterationMs), note: share(swept.probability) },
 	];
 }
 

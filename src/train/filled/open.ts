@@ -2,7 +2,9 @@
 import { writeWhole } from '../../io/atomic.ts';
 import { toFloat32 } from '../../io/half.ts';
 import type { Chain } from '../../nn/chain.ts';
+import { kindName, plainIterationMs } from '../../plan/expected.ts';
 import type { Profile } from '../../plan/profile/types.ts';
+import type { Plan } from '../../plan/types.ts';
 import { formatProgram } from '../../program/text.ts';
 import type { SizedParts } from '../buckets.ts';
 import type { TrainConfig } from '../config.ts';
@@ -36,7 +38,7 @@ export interface FilledRunOptions extends Pick<SizedParts, 'chain' | 'control'> 
 	readonly bySize?: ReadonlyMap<string, Pick<SizedParts, 'chain' | 'control' | 'maker'>> | undefined;
 	readonly folder: RunFolder;
 	/** With a store of memory where there are several sizes. */
-	readonly session: Pick<SessionOptions, 'average' | 'seed' | 'store'>;
+	readonly session: Pick<SessionOptions, 'average' | 'seed' | 'store' | 'selfConditioning'>;
 	/** Steps that the run has done. */
 	readonly firstStep: number;
 	/** The session of a size as one that may be planned again, of which so many steps are done. */
@@ -93,7 +95,7 @@ export async function openFilledRun(options: FilledRunOptions): Promise<FilledRu
 		}
 	};
 	const compiled = async (parts: FilledParts, profile: Profile, cuts?: readonly number[]): Promise<FilledPlan> => {
-		const filled = compileFilled(config, parts.chain, parts, profile, moments, { cuts });
+		const filled = compileFilled(config, parts.chain, parts, profile, moments, { cuts, selfConditioning: start.selfConditioning });
 		if (!shared) return filled;
 		const placed = await shared.frozen.place(filled.compiled, parts.parts);
 		return { ...filled, compiled: placed, plan: withPeaks(filled.plan, placed.program) };
@@ -176,5 +178,15 @@ function measured({ config, session, say }: FilledRunOptions, { chain, ...parts 
 function predicted({ plan }: FilledPlan, size: Size | undefined): string {
 	const share = (ratio: number) => `${(100 * ratio).toFixed(1)} %`;
 	const { unfilled, filled } = plan.bubbleRatio;
-	return `filled${size ? ` for images of ${size.key}` : ''}: ${plan.iterationMs.toFixed(0)} ms per step predicted, bubbles ${share(unfilled)} before and ${share(filled)} after filling`;
+	return `filled${size ? ` for images of ${size.key}` : ''}: ${stepText(plan)} predicted, bubbles ${share(unfilled)} before and ${share(filled)} after filling`;
+}
+
+/** `40 ms per step`, and what that is made of where there are two kinds. */
+function stepText(plan: Plan): string {
+	const ms = (value: number) => `${value.toFixed(0)} ms`;
+	const swept = plan.selfConditioning;
+	const kinds = swept
+		? ` (${ms(plainIterationMs(plan))} ${kindName(false)}, ${ms(swept.iterationMs)} ${kindName(true)} at probability ${swept.probability})`
+		: '';
+	return `${ms(plan.iterationMs)} per step${kinds}`;
 }

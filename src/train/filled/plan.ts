@@ -14,16 +14,18 @@ import type { Profile } from '../../plan/profile/types.ts';
 import { placeStages } from '../../plan/schedules/index.ts';
 import { searchPlan } from '../../plan/search/index.ts';
 import { simulatePlan } from '../../plan/search/simulate-plan.ts';
-import type { SearchOptions, SearchResult } from '../../plan/search/types.ts';
+import type { PlanAnswer, SearchOptions } from '../../plan/search/types.ts';
 import type { Plan } from '../../plan/types.ts';
 import { adamwHyperSize } from '../../program/adamw.ts';
-import { type FilledProgram, lowerFilled } from '../../program/fill/lower.ts';
+import { type FilledProgram, type Filling, lowerFilled } from '../../program/fill/lower.ts';
 import { plannedStarts } from '../../program/fill/starts.ts';
 import type { FrozenPart } from '../../program/fill/types.ts';
 import { lowerPlan } from '../../program/lower.ts';
+import { sweptProgram } from '../../program/swept.ts';
+import type { Program } from '../../program/types.ts';
 import { verifyProgram } from '../../program/verify.ts';
 import { chunksOf, placeOptionsOf, replicasOf, stageCount } from '../layout.ts';
-import { deviceCount, microBatchSize } from '../plan.ts';
+import { conditioned, deviceCount, microBatchSize, type SelfConditioning } from '../plan.ts';
 import { localCluster, type Planned, withPeaks } from '../planned.ts';
 import { firstThatFits, type SettledConfig } from '../recompute.ts';
 import type { SessionConfig } from '../session.ts';
@@ -102,17 +104,20 @@ export function measureRun(
 export interface FilledPlanOptions extends SearchOptions {
 	/** Cuts to take, in place of the best; those that a config gives come first. */
 	readonly cuts?: readonly number[] | undefined;
+	/** Steps with a sweep ahead are planned and compiled beside those without. */
+	readonly selfConditioning?: SelfConditioning | undefined;
 }
 
-/** Searches the filling of `config`'s layout under `profile` and compiles it. Throws what the search and lowering throw. */
+/** Searches the filling of `config`'s layout under `measured` and compiles it. Throws what the search and lowering throw. */
 export function compileFilled(
 	config: SessionConfig,
 	chain: Chain,
 	run: RunParts,
-	profile: Profile,
+	measured: Profile,
 	moments: number,
 	options: FilledPlanOptions = {},
 ): FilledPlan {
+	const profile = conditioned(measured, options.selfConditioning);
 	return firstThatFits(config, (settled) => compiledRun(settled, chain, run, profile, moments, options));
 }
 
@@ -122,18 +127,24 @@ function compiledRun(
 	{ parts, given }: RunParts,
 	profile: Profile,
 	moments: number,
-	options: FilledPlanOptions,
+	{ selfConditioning, ...options }: FilledPlanOptions,
 ): FilledPlan {
 	const { parallel: p } = config;
 	const cluster = localCluster(deviceCount(config), p.memory_bytes);
-	const { plan, timeline } = laidOut(config, profile, cluster, options);
-	const training = lowerPlan(plan, [{ chain }], { moments, hyperSize: adamwHyperSize, recompute: p.activation_checkpointing });
+	const { plan, timeline, sweep } = laidOut(config, profile, cluster, options);
+	const backbone = { chain, ...(selfConditioning ? { selfConditioning } : {}) };
+	const training = lowerPlan(plan, [backbone], { moments, hyperSize: adamwHyperSize, recompute: p.activation_checkpointing });
+	const filling = (program: Program, fill: readonly FillItem[], walked: PipelineTimeline): Filling => ({
+		items: fill.length > 0 ? fill : inlineItems(profile, plan, walked.endMs),
+		starts: plannedStarts(program, plan, walked),
+	});
+	const swept = sweptProgram(training.program);
 	const traced = parts.map(({ name, chain: frozen, takes }): FrozenPart => ({ name, trace: traceChain(frozen, 1), takes }));
 	const compiled = lowerFilled(training, {
 		parts: traced,
 		given,
-		items: plan.fill.length > 0 ? plan.fill : inlineItems(profile, plan, timeline.endMs),
-		starts: plannedStarts(training.program, plan, timeline),
+		...filling(training.program, plan.fill, timeline),
+		...(swept && sweep ? { swept: filling(swept, plan.selfConditioning!.fill, sweep.timeline) } : {}),
 	});
 	verifyProgram(compiled.program, p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {});
 	return { profile, cluster, plan: withPeaks(plan, compiled.program), timeline, compiled, recompute: p.activation_checkpointing };
@@ -144,8 +155,8 @@ function laidOut(
 	config: SessionConfig,
 	profile: Profile,
 	cluster: Cluster,
-	{ cuts: given, ...options }: FilledPlanOptions,
-): Pick<SearchResult, 'plan' | 'timeline'> {
+	{ cuts: given, ...options }: Omit<FilledPlanOptions, 'selfConditioning'>,
+): PlanAnswer {
 	const { parallel: p, train: t } = config;
 	const fixed = {
 		pipelines: p.data_parallel,

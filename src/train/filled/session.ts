@@ -15,7 +15,7 @@ import type { FilledPlan } from './plan.ts';
 export interface FilledSession extends TrainingSession {
 	readonly filled: FilledPlan;
 	/** Runs the frozen parts for the first step, or for the next after one without `ahead`. */
-	begin(frozen: Readonly<Record<string, Tensor>>): Promise<void>;
+	begin(frozen: Readonly<Record<string, Tensor>>, swept?: boolean): Promise<void>;
 	/** Without `ahead` no frozen part runs, as in a run's last step. */
 	step: TrainingSession['step'];
 }
@@ -69,18 +69,18 @@ export async function openFilledSession(
 			})),
 		},
 		parameters,
-		async begin(frozen) {
-			await engine.run('prologue', frozen);
+		async begin(frozen, swept = false) {
+			await engine.run('prologue', frozen, { swept });
 		},
-		async step(feeds, hyper, trace = false, ahead): Promise<SteppedResult> {
+		async step(feeds, hyper, trace = false, ahead, swept = false): Promise<SteppedResult> {
 			const section: 'iteration' | 'epilogue' = ahead ? 'iteration' : 'epilogue';
 			const { fetched, timeline, held } = await engine.run(
 				section,
 				{ ...feeds, ...ahead, hyper: { dtype: 'float32', shape: [hyper.length], data: hyper } },
-				{ trace },
+				{ trace, swept },
 			);
 			const numbers = (name: string) => fetched.get(name)!.data as Float32Array;
-			const traced = timeline && held && { timeline, held, compiled, section, swept: false };
+			const traced = timeline && held && { timeline, held, compiled, section, swept };
 			return { loss: numbers('loss').reduce((a, b) => a + b, 0), gradNorm: Math.sqrt(numbers('normSquared')[0]!), traced };
 		},
 		close: () => engine.close(),

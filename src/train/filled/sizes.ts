@@ -26,12 +26,12 @@ export function filledSizesSession(base: TrainingSession, { first, sizeOf, open 
 	const sessions = new Map([[first, base]]);
 	/** The one that has run the frozen parts of the next step, and its size. */
 	let [size, current] = [first, base];
-	const begin = async (frozen: FrozenFeeds) => {
+	const begin = async (frozen: FrozenFeeds, swept?: boolean) => {
 		size = sizeOf(frozen);
 		const known = sessions.get(size);
 		current = known ?? (await open(size));
 		sessions.set(size, current);
-		await current.begin!(frozen);
+		await current.begin!(frozen, swept);
 	};
 	return {
 		get plan() {
@@ -42,7 +42,7 @@ export function filledSizesSession(base: TrainingSession, { first, sizeOf, open 
 		async step(feeds, hyper, trace, ahead, ...more) {
 			if (!ahead || sizeOf(ahead) === size) return current.step(feeds, hyper, trace, ahead, ...more);
 			const result = await current.step(feeds, hyper, trace, undefined, ...more);
-			await begin(ahead);
+			await begin(ahead, ...more);
 			return result;
 		},
 		sizeOf: (compiled) => [...sessions].find(([, { plan }]) => plan.compiled === compiled)?.[0],
