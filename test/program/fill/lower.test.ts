@@ -54,7 +54,7 @@ test('any plan of the frozen work gives a program that verifies, with every samp
 				expect(filled.frozenSources.toSorted()).toEqual(['encoder.noise', 'encoder.pixels', 'teacher.words']);
 				expect(filled.program.sources.x).toBeUndefined();
 			}),
-			{ numRuns: withSweep ? 5 : 20 },
+			{ numRuns: withSweep ? 8 : 20 },
 		);
 	}
 });
