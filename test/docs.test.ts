@@ -1,6 +1,9 @@
-/** @file Every command line that README.md and docs/ show is run, in one empty folder and in their order, the long ones made short. */
+/**
+ * @file Every command line that README.md and docs/ show is run, in one empty folder and in their order, the long ones made short. Configs that begin with a
+ * file's name lie there as that file.
+ */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -38,6 +41,10 @@ function examplesOf(file: string): Example[] {
 
 const files = ['README.md', ...readdirSync(join(root, 'docs')).flatMap((name) => (name.endsWith('.md') ? [`docs/${name}`] : []))];
 const examples = files.flatMap(examplesOf);
+for (const file of files) {
+	const text = readFileSync(join(root, file), 'utf8');
+	for (const [, config, name] of text.matchAll(/^```toml\n(# (\S+\.toml)\n.*?)^```/gms)) writeFileSync(join(folder, name!), config!);
+}
 
 describe('examples of the docs', () => {
 	it('are found', () => {

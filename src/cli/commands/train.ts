@@ -1,5 +1,5 @@
 /** @file `diffusionpipe train`: a training run from a preset or a config file. */
-import { relative, resolve } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import type { TrainConfig } from '../../train/config.ts';
 import type { TrainResult } from '../../train/events.ts';
 import { type Args, type Context, defineCommand, type Outcome } from '../command.ts';
@@ -122,13 +122,16 @@ function closingLines(
 			`next: ${[...again, '--resume'].join(' ')}`,
 		];
 	}
+	const conditioned = config.model.type === 'ControlNetModel' && result.samples.length > 0;
+	const picture = join(config.output_dir, 'samples', 'conditioning-0.png');
+	const controlled = conditioned ? ` --prompt "..." --control-image ${shellWord(picture)}` : '';
 	const longer = again.filter((word) => !word.startsWith('--set train.max_steps='));
 	return [
 		`${s.green('done')}: ${plural(result.step, 'step')}, last loss ${formatNumber(result.loss)} (${speed})`,
 		...skipped,
 		...pictures,
 		...(result.pipeline ? [`pipeline: ${result.pipeline}`] : []),
-		`next: diffusionpipe sample ${shellWord(config.output_dir)}`,
+		`next: diffusionpipe sample ${shellWord(config.output_dir)}${controlled}`,
 		`  or: ${[...longer, '--resume', `--set train.max_steps=${2 * config.train.max_steps}`].join(' ')}`,
 	];
 }
