@@ -11,9 +11,10 @@ import { type CascadePlan, planCascade } from '../train/cascade/plan.ts';
 import { openTextEncoder } from '../train/frozen-parts.ts';
 import { placeOptionsOf } from '../train/layout.ts';
 import { microBatchSize } from '../train/plan.ts';
+import { peaksOf } from '../train/planned.ts';
 import type { Console } from './console.ts';
 import { formatCount } from './format.ts';
-import { planLines } from './progress.ts';
+import { bubbleText, peakLine, planLines } from './progress.ts';
 
 /**
  * Prints the resolved config as TOML, the stages of both models and the order of their work; as JSON, one document with the programs of all devices.
@@ -37,13 +38,23 @@ export async function dryRunCascade(config: CascadeConfig, console: Console): Pr
 			return [...trace.parameters.values()].reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1), 0);
 		});
 		const predicted = planned && { iterationMs: planned.plan.iterationMs, bubbleRatio: planned.plan.bubbleRatio };
-		const document = { devices, parameters, cuts, stages, ...(predicted ? { predicted } : {}), program: formatProgram(compiled.program) };
+		const memory = peaksOf(compiled.program);
+		const document = {
+			devices,
+			parameters,
+			cuts,
+			stages,
+			...(predicted ? { predicted } : {}),
+			memory,
+			program: formatProgram(compiled.program),
+		};
 		console.json({ config, plan: document });
 		console.print(
 			stringify(documentOf(config)),
 			`${backboneNames.map((name) => `${formatCount(parameters[name])} parameters of ${name}`).join(', ')}`,
 			...planLines({ devices, stages }),
-			...(predicted ? [`${predicted.iterationMs.toFixed(1)} ms per step predicted, bubbles ${bubbles(predicted.bubbleRatio)}`] : []),
+			...(predicted ? [`${predicted.iterationMs.toFixed(1)} ms per step predicted, bubbles ${bubbleText(predicted.bubbleRatio)}`] : []),
+			peakLine(memory),
 			`schedule ${base.parallel.pipeline_schedule} (stage, Forward/Backward, micro-batch):`,
 			gridOf(config, planned).trimEnd(),
 		);
@@ -57,11 +68,6 @@ function documentOf({ base, super_resolution: own, condition_noise }: CascadeCon
 	const { model, scheduler, objective, optimizer, parallel } = own;
 	const split = parallel.partition_split ? { partition_split: parallel.partition_split } : {};
 	return { ...base, super_resolution: { condition_noise, ...split, model, scheduler, objective, optimizer } };
-}
-
-function bubbles({ unfilled, filled }: { readonly unfilled: number; readonly filled: number }): string {
-	const share = (ratio: number) => `${(100 * ratio).toFixed(1)} %`;
-	return filled < unfilled ? `${share(unfilled)} before and ${share(filled)} after filling` : share(unfilled);
 }
 
 function gridOf({ base }: CascadeConfig, planned: CascadePlan['planned']): string {

@@ -1,57 +1,110 @@
 /** @file What a training run would do: its whole config, and how its layers lie over the devices. */
+import { join } from 'node:path';
 import { stringify } from 'smol-toml';
 import { type Shape, sizeOf } from '../core/tensor.ts';
 import { trainingChain } from '../diffusion/objective.ts';
 import { samplerConfig } from '../diffusion/samplers/index.ts';
-import type { Chain } from '../nn/chain.ts';
+import { readJson } from '../io/json-file.ts';
+import { latentFactor, readAutoencoderKLConfig } from '../models/autoencoder-kl.ts';
+import type { Denoiser } from '../models/index.ts';
 import { placeSchedule } from '../plan/schedules/index.ts';
 import { formatScheduleGrid } from '../plan/schedules/text.ts';
 import { formatProgram } from '../program/text.ts';
+import type { SizedParts } from '../train/buckets.ts';
 import type { TrainConfig } from '../train/config.ts';
 import { completedConfig } from '../train/controlnet/config.ts';
 import { controlJob } from '../train/controlnet/job.ts';
+import type { PixelSize } from '../train/data/types.ts';
+import { planFilledRun } from '../train/filled/run-parts.ts';
+import { packagedPath } from '../train/frozen.ts';
+import { openTextEncoder } from '../train/frozen-parts.ts';
 import { placeOptionsOf, stageCount } from '../train/layout.ts';
 import { openTrainedModel, type TrainedModel } from '../train/model.ts';
-import { planTraining } from '../train/plan.ts';
+import { planTraining, selfConditioningOf } from '../train/plan.ts';
+import { peaksOf } from '../train/planned.ts';
 import type { Console } from './console.ts';
 import { formatCount } from './format.ts';
-import { planLines } from './progress.ts';
+import { bubbleText, peakLine, planLines } from './progress.ts';
 
 /**
- * Prints the resolved config as TOML, the stages and the schedule; as JSON, one document with the programs of all devices.
+ * Prints the resolved config as TOML, the stages, the memory and the schedule; as JSON, one document with the programs of all devices. The plan is made as a
+ * run would make it; for images of several sizes it is that of the first.
  * @throws DiffusionPipeError of kind 'config' when the config could not be trained
  */
 export async function dryRun(given: TrainConfig, console: Console): Promise<void> {
 	const config = await completedConfig(given);
 	const { type: schedulerClass, ...schedulerOptions } = config.scheduler;
 	const model = await openTrainedModel(config);
-	await model.close();
-	samplerConfig(schedulerClass, schedulerOptions);
-	const { chain } = model.locked ? await controlJob(config, model) : plainChain(config, model);
-	if (stageCount(config.parallel) > 1) console.note('measuring the layers to plan the stages');
-	// AdamW keeps two moments per parameter, and the moving average counts as a third.
-	const { trace, compiled, stages, cuts } = await planTraining(config, chain, config.train.ema_decay > 0 ? 3 : 2);
-	const { program } = compiled;
-	const devices = program.devices.length;
-	const all = [...trace.parameters.values()];
-	const parameters = elements(all);
-	const trained = elements(all.filter((p) => p.trained));
-	console.json({ config, plan: { devices, parameters, cuts, stages, program: formatProgram(program) } });
-	const { pipeline_schedule } = config.parallel;
-	const { rows, stages: places } = placeSchedule(pipeline_schedule, placeOptionsOf(config));
-	console.print(
-		stringify(config),
-		`${formatCount(parameters)} parameters${trained < parameters ? `, ${formatCount(trained)} of them trained` : ''}`,
-		...planLines({ devices, stages }),
-		`schedule ${pipeline_schedule} (stage, Forward/Backward, micro-batch):`,
-		formatScheduleGrid(rows, places).trimEnd(),
-	);
+	try {
+		samplerConfig(schedulerClass, schedulerOptions);
+		const { compiled, stages, cuts, parameters: all, predicted } = await planned(config, model, console);
+		const { program } = compiled;
+		const devices = program.devices.length;
+		const memory = peaksOf(program);
+		const parameters = elements(all);
+		const trained = elements(all.filter((p) => p.trained));
+		const document = { devices, parameters, cuts, stages, ...(predicted ? { predicted } : {}), memory, program: formatProgram(program) };
+		console.json({ config, plan: document });
+		const { pipeline_schedule } = config.parallel;
+		const { rows, stages: places } = placeSchedule(pipeline_schedule, placeOptionsOf(config));
+		console.print(
+			stringify(config),
+			`${formatCount(parameters)} parameters${trained < parameters ? `, ${formatCount(trained)} of them trained` : ''}`,
+			...planLines({ devices, stages }),
+			...(predicted ? [`${predicted.iterationMs.toFixed(1)} ms per step predicted, bubbles ${bubbleText(predicted.bubbleRatio)}`] : []),
+			peakLine(memory),
+			`schedule ${pipeline_schedule} (stage, Forward/Backward, micro-batch):`,
+			formatScheduleGrid(rows, places).trimEnd(),
+		);
+	} finally {
+		await model.close();
+	}
 }
 
-function plainChain(config: TrainConfig, model: TrainedModel): { readonly chain: Chain } {
-	const { denoiser } = model.build();
+/** The plan of a filled run, or of one whose frozen parts run beside it. */
+async function planned(config: TrainConfig, model: TrainedModel, console: Console) {
+	const { chain, denoiser, control } = model.locked ? await controlJob(config, model) : await plainJob(config, model, console);
+	const selfConditioning = selfConditioningOf(config, denoiser);
+	if (config.frozen.cache === 'fill' && (config.vae.path !== '' || config.text_encoder.path !== '')) {
+		console.note('measuring the layers, frozen ones among them, and filling bubbles');
+		const several = Array.isArray(config.data.buckets) && config.data.buckets.length > 0;
+		const size = { chain, control, pixels: await pixelsOf(config, denoiser) };
+		const { plan, profile, compiled } = await planFilledRun(config, model.locked, size, { several, selfConditioning });
+		const { layers } = profile.backbones[0]!;
+		const stages = plan.stages.map(({ layers: [from, to], forwardMs, backwardMs }) => ({
+			layers: layers.slice(from, to).map(({ name }) => name),
+			ms: forwardMs + backwardMs,
+		}));
+		const cuts = plan.stages.slice(1).map((stage) => stage.layers[0]);
+		const parameters = compiled.banks.flatMap((bank) => bank.parameters);
+		return { compiled, stages, cuts, parameters, predicted: { iterationMs: plan.iterationMs, bubbleRatio: plan.bubbleRatio } };
+	}
+	if (stageCount(config.parallel) > 1) console.note('measuring the layers to plan the stages');
+	// AdamW keeps two moments per parameter, and the moving average counts as a third.
+	const plan = await planTraining(config, chain, config.train.ema_decay > 0 ? 3 : 2, selfConditioning ? { selfConditioning } : {});
+	return { ...plan, parameters: [...plan.trace.parameters.values()], predicted: undefined };
+}
+
+/** What is trained of a model that is no ControlNet. */
+async function plainJob(
+	config: TrainConfig,
+	model: TrainedModel,
+	console: Console,
+): Promise<Pick<SizedParts, 'chain' | 'control'> & { readonly denoiser: Denoiser }> {
+	const text = await openTextEncoder(config, (event) => event.kind === 'note' && console.note(event.text));
+	await text?.close();
+	const { denoiser } = model.build(text ? { tokens: text.states[0] } : {});
 	const { chain, sample, output } = denoiser;
-	return { chain: trainingChain(chain, { sample, output, globalBatch: config.train.batch_size }) };
+	return { denoiser, control: undefined, chain: trainingChain(chain, { sample, output, globalBatch: config.train.batch_size }) };
+}
+
+/** Pictures that the model's samples are made from. */
+async function pixelsOf({ vae }: TrainConfig, { chain, sample }: Denoiser): Promise<PixelSize> {
+	const [, height, width] = chain.inputs[sample]!.shape as [number, number, number];
+	if (vae.path === '') return { height, width };
+	const path = join(await packagedPath(vae.path, 'vae.path'), 'config.json');
+	const factor = latentFactor(readAutoencoderKLConfig((await readJson(path)) as Record<string, unknown>, path));
+	return { height: factor * height, width: factor * width };
 }
 
 function elements(parameters: readonly { readonly shape: Shape }[]): number {

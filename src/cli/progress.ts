@@ -1,4 +1,5 @@
 /** @file What a person sees of a training run: at once what is done, then one line of numbers, rewritten on a terminal. */
+import { formatBytes } from '../core/units.ts';
 import type { TrainEvent } from '../train/events.ts';
 import type { Output } from './command.ts';
 import { formatNumber, formatSeconds, plural } from './format.ts';
@@ -96,12 +97,27 @@ function stepText(event: Extract<TrainEvent, { kind: 'step' }>, loss: number): s
 	return parts.join('  ');
 }
 
+/** What devices hold at most. */
+export function peakLine(devices: readonly { readonly device: number; readonly peakBytes: number; readonly fixedBytes: number }[]): string {
+	const each = devices.map(({ device, peakBytes, fixedBytes }) => {
+		const fixed = `${formatBytes(fixedBytes)} of it weights and optimiser`;
+		return `device ${device} ${formatBytes(peakBytes)} (${fixed})`;
+	});
+	return `peak memory predicted: ${each.join(', ')}`;
+}
+
+/** Bubbles as shares of device time, `20.1 % before and 3.2 % after filling`. */
+export function bubbleText({ unfilled, filled }: { readonly unfilled: number; readonly filled: number }): string {
+	const share = (ratio: number) => `${(100 * ratio).toFixed(1)} %`;
+	return filled < unfilled ? `${share(unfilled)} before and ${share(filled)} after filling` : share(unfilled);
+}
+
 /** How a plan reads: one line per stage. */
-export function planLines({ devices, stages }: Pick<Extract<TrainEvent, { kind: 'plan' }>, 'devices' | 'stages'>): string[] {
+export function planLines({ devices, stages, size }: Pick<Extract<TrainEvent, { kind: 'plan' }>, 'devices' | 'stages' | 'size'>): string[] {
 	const replicas = devices / stages.length;
 	const copies = replicas > 1 ? `, ${replicas} copies of the pipeline` : '';
 	return [
-		`${plural(devices, 'device')}, ${plural(stages.length, 'pipeline stage')}${copies}`,
+		`${size ? `images of ${size}: ` : ''}${plural(devices, 'device')}, ${plural(stages.length, 'pipeline stage')}${copies}`,
 		...stages.map(({ layers, ms }, i) => {
 			const names = layers.length > 2 ? `${layers[0]} ... ${layers.at(-1)}` : layers.join(', ');
 			const time = ms > 0 ? `, ${ms.toFixed(1)} ms per micro-batch` : '';

@@ -2,8 +2,10 @@
 import { availableParallelism } from 'node:os';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { byteSize } from '../core/tensor.ts';
+import { x0Estimate } from '../diffusion/objective.ts';
 import { measureProfile } from '../engine/local/profile.ts';
 import type { Recompute } from '../graph/saved.ts';
+import type { Denoiser } from '../models/index.ts';
 import { type Chain, type ChainTrace, liveAt, traceChain } from '../nn/chain.ts';
 import { draftPlan } from '../plan/draft.ts';
 import { partitionChain } from '../plan/partition/chain.ts';
@@ -17,6 +19,7 @@ import { adamwHyperSize } from '../program/adamw.ts';
 import { type Compiled, lowerPipelines, signatureOf, stageRanges, type TrainedBackbone } from '../program/lower.ts';
 import { trainedDefinitions, trainingStage } from '../program/stage.ts';
 import { verifyProgram } from '../program/verify.ts';
+import type { TrainConfig } from './config.ts';
 import { chunksOf, devicesPerPipeline, placeOptionsOf, replicasOf, stageCount } from './layout.ts';
 import { localCluster, type Planned, withPeaks } from './planned.ts';
 import { firstThatFits, type SettledConfig } from './recompute.ts';
@@ -26,6 +29,15 @@ import type { SessionConfig } from './session.ts';
 export interface SelfConditioning extends NonNullable<TrainedBackbone['selfConditioning']> {
 	/** Share of the steps with a sweep ahead. */
 	readonly probability: number;
+}
+
+/** How `config` trains `denoiser` self-conditioned; undefined where it does not. */
+export function selfConditioningOf(
+	{ objective }: Pick<TrainConfig, 'objective'>,
+	{ selfConditioning }: Pick<Denoiser, 'selfConditioning'>,
+): SelfConditioning | undefined {
+	const probability = objective.self_conditioning;
+	return selfConditioning && probability > 0 ? { input: selfConditioning.input, output: x0Estimate, probability } : undefined;
 }
 
 /** `profile` of a run that is self-conditioned so, or not at all. */

@@ -8,7 +8,7 @@ import type { Profile } from '../plan/profile/types.ts';
 import type { Plan } from '../plan/types.ts';
 import { pipelineDevices } from '../program/plan-timeline.ts';
 import type { Program } from '../program/types.ts';
-import { verifyProgram } from '../program/verify.ts';
+import { type VerifiedDevice, verifyProgram } from '../program/verify.ts';
 import type { RunFolder } from './run-folder.ts';
 
 /** A plan with what it was made from. */
@@ -18,12 +18,17 @@ export interface Planned {
 	readonly plan: Plan;
 }
 
+/** The most that each device of `program` holds, of that its banks, as the verifier counts it, over all kinds of iteration. */
+export function peaksOf(program: Program): readonly Pick<VerifiedDevice, 'device' | 'fixedBytes' | 'peakBytes'>[] {
+	return verifyProgram(program).devices.map(({ device, fixedBytes, peakBytes }) => ({ device, fixedBytes, peakBytes }));
+}
+
 /**
  * `plan` with the peaks of `program`, which was lowered from it, in place of those that the planner estimates from layers: what the verifier counts and
  * `compare` shows, workspaces of graphs and frozen outputs among it.
  */
 export function withPeaks(plan: Plan, program: Program): Plan {
-	const peaks = new Map<number, number>(verifyProgram(program).devices.map(({ device, peakBytes }) => [device, peakBytes]));
+	const peaks = new Map<number, number>(peaksOf(program).map(({ device, peakBytes }) => [device, peakBytes]));
 	return { ...plan, peakBytes: pipelineDevices(plan).map(({ device }) => peaks.get(device)!) };
 }
 

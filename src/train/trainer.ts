@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { randomStream } from '../core/random.ts';
-import { trainingChain, x0Estimate } from '../diffusion/objective.ts';
+import { trainingChain } from '../diffusion/objective.ts';
 import { samplerConfig, trainingProcess } from '../diffusion/samplers/index.ts';
 import { writeFolderAtomic, writeWhole } from '../io/atomic.ts';
 import { writeJson } from '../io/json-file.ts';
@@ -41,7 +41,7 @@ import { closeFrozenParts, type FrozenParts, openFrozenParts, type StepFeeds, st
 import { holdoutOf, loadHeldOut } from './held-out.ts';
 import { openTrainedModel, readBase, type TrainedModel } from './model.ts';
 import type { PlacedParameter } from './parameters.ts';
-import { deviceCount } from './plan.ts';
+import { deviceCount, selfConditioningOf } from './plan.ts';
 import { type Planned, writePlanned } from './planned.ts';
 import { stepRecorder } from './recording.ts';
 import { plainCandidates, plannedBefore, type ReplanSetup, replanningSession, tellReplanned } from './replan.ts';
@@ -163,9 +163,7 @@ export async function trainModel(given: TrainConfig, options: TrainOptions = {})
 		const shift = predictionType === 'flow_prediction' && typeof scheduler.shift === 'number' ? scheduler.shift : 1;
 		const maker = (given?: ReadonlySet<string>) => feedMaker(config, denoiser, { process, predictionType, shift }, given);
 		const store = loader.info.buckets ? bankStore() : undefined;
-		const probability = config.objective.self_conditioning;
-		const back = denoiser.selfConditioning && { input: denoiser.selfConditioning.input, output: x0Estimate, probability };
-		const selfConditioning = probability > 0 ? back : undefined;
+		const selfConditioning = selfConditioningOf(config, denoiser);
 		const start = {
 			average: average !== undefined,
 			store,

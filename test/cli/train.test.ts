@@ -193,12 +193,25 @@ describe('train --dry-run', () => {
 		expect(out).toContain('rank 0 0F0 0F1     0B0     0B1\nrank 1     1F0 1B0 1F1 1B1\n');
 	});
 
+	it('plans a filled run with its frozen work', async () => {
+		const { out } = await run(
+			...['--dry-run', '--json', '--set', 'frozen.cache=fill', '--set', 'vae.path=assets/emoji-vae'],
+			...['--set', 'model.in_channels=4', '--set', 'model.out_channels=4'],
+		);
+		const { plan } = JSON.parse(out);
+		expect(plan.program).toContain('<- vae.x[');
+		expect(plan.predicted.iterationMs).toBeGreaterThan(0);
+		expect(plan.stages).toHaveLength(2);
+	});
+
 	it('gives one JSON document', async () => {
 		const { out } = await run('--dry-run', '--json');
 		const { config, plan } = JSON.parse(out);
 		expect(config.optimizer.lr).toBe(1e-4);
 		expect(plan).toMatchObject({ devices: 2, cuts: [3], stages: [{ ms: 0 }, { ms: 0 }] });
 		expect(plan.program).toContain('run 1B1');
+		for (const { peakBytes, fixedBytes } of plan.memory) expect(peakBytes).toBeGreaterThan(fixedBytes);
+		expect(plan.memory).toHaveLength(2);
 	});
 
 	it.each([

@@ -1,7 +1,8 @@
 /** @file What a traced run leaves: its plan with what that was made from, the last traced step, and memory predicted and measured. */
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { stringify } from 'smol-toml';
 import { expect, it } from 'vitest';
 import { readPlan } from '../../src/plan/plan-json.ts';
 import { readRecord } from '../../src/program/step-record.ts';
@@ -33,6 +34,15 @@ it('keeps plan and last traced step, which compare puts beside each other', asyn
 			expect(measuredBytes).toBeGreaterThan(fixedBytes);
 			expect(Math.abs(measuredBytes! / predictedBytes - 1)).toBeLessThan(0.2);
 		}
+		// One number wherever it is shown: the plan, the record that compare reads, and a dry run with the same cuts.
+		const predicted = record.memory.map(({ predictedBytes }) => predictedBytes);
+		expect(plan.peakBytes).toEqual(predicted);
+		const split = plan.stages.slice(1).map(({ layers }) => layers[0]);
+		const toml = join(root, 'run.toml');
+		const parallel = { pipeline_stages: 2, partition_method: 'manual', partition_split: split };
+		await writeFile(toml, stringify({ ...config, parallel }));
+		const dry = JSON.parse((await runCli(['train', toml, '--dry-run', '--json'])).out);
+		expect(dry.plan.memory.map(({ peakBytes }: { peakBytes: number }) => peakBytes)).toEqual(predicted);
 		const { out: text, code } = await runCli(['compare', out, '--json']);
 		expect(code).toBe(0);
 		expect(JSON.parse(text)).toMatchObject({ step: 4, devices: [{ device: 0 }, { device: 1 }] });

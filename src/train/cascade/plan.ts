@@ -22,7 +22,7 @@ import type { RunParts } from '../filled/parts.ts';
 import { inlineItems, profiledSizes } from '../filled/plan.ts';
 import { placeOptionsOf, replicasOf } from '../layout.ts';
 import { deviceCount, microBatchSize } from '../plan.ts';
-import { localCluster, type Planned } from '../planned.ts';
+import { localCluster, type Planned, withPeaks } from '../planned.ts';
 import { recomputeOf } from '../recompute.ts';
 import type { SessionConfig, TrainingSession } from '../session.ts';
 import { backboneNames, type PerBackbone, perBackbone } from './config.ts';
@@ -212,7 +212,7 @@ function compiledPlan(
 			layers: layerNames(chains, backbone as 'base', from, to),
 			ms: forwardMs + backwardMs,
 		})),
-		planned: { profile, cluster, plan, timeline },
+		planned: { profile, cluster, plan: withPeaks(plan, compiled.program), timeline },
 	};
 }
 

@@ -10,10 +10,12 @@ import { openRunParts } from '../filled/parts.ts';
 import { packagedPath } from '../frozen.ts';
 import type { TrainedModel } from '../model.ts';
 import { checkConditioning } from './data.ts';
+import type { ControlChains } from './types.ts';
 
 /** What a ControlNet's run trains and what it runs frozen. */
 export interface ControlJob {
 	readonly denoiser: Denoiser;
+	readonly control: ControlChains;
 	/** The trained chain with its objective, as `[frozen] cache` has it: with the locked U-Net's encoder in it, or without. */
 	readonly chain: Chain;
 	/** The job with all that is frozen apart. */
@@ -35,6 +37,7 @@ export async function controlJob(config: TrainConfig, model: TrainedModel): Prom
 	const run = controlNetRun(control!.control, control!.unet, [encoder, text], text.weights, train.batch_size);
 	return {
 		denoiser,
+		control: control!,
 		chain: frozen.cache === 'fill' ? run.chain : trainingChain(denoiser.chain, { ...denoiser, globalBatch: train.batch_size }),
 		job: {
 			backbones: [{ name: 'model', chain: run.chain, losses: ['loss'] }],

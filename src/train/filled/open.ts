@@ -1,28 +1,25 @@
 /** @file Opens a filled run of the trainer: parts, measurement (or that of the run resumed), devices, feeds; in runs of several sizes for each. */
 import { writeWhole } from '../../io/atomic.ts';
-import { toFloat32 } from '../../io/half.ts';
-import type { Chain } from '../../nn/chain.ts';
 import { kindName, plainIterationMs } from '../../plan/expected.ts';
 import type { Profile } from '../../plan/profile/types.ts';
 import type { Plan } from '../../plan/types.ts';
 import { formatProgram } from '../../program/text.ts';
 import type { SizedParts } from '../buckets.ts';
 import type { TrainConfig } from '../config.ts';
-import type { ControlChains, LockedUNet } from '../controlnet/types.ts';
+import type { LockedUNet } from '../controlnet/types.ts';
 import { bucketSteps, sizeKey, stepsOfBuckets } from '../data/buckets.ts';
 import type { Loader } from '../data/loader.ts';
-import type { PixelSize } from '../data/types.ts';
 import type { TrainEvent } from '../events.ts';
 import { packagedPath } from '../frozen.ts';
 import { filledFeeds, type SizedFeeds, type StepFeeds } from '../frozen-parts.ts';
-import { knownProfile, withPeaks, writePlanned } from '../planned.ts';
+import { knownProfile, writePlanned } from '../planned.ts';
 import type { Candidate } from '../replan.ts';
 import { type RunFolder, sizeFolder } from '../run-folder.ts';
 import type { SessionOptions, TrainingSession } from '../session.ts';
-import { controlNetRun, lockedEncoder } from './controlnet.ts';
 import { frozenStore } from './frozen-store.ts';
-import { frozenFeeds, openRunParts, type RunParts } from './parts.ts';
+import { frozenFeeds } from './parts.ts';
 import { compileFilled, type FilledPlan, measureRun, profiledSizes } from './plan.ts';
+import { type FilledParts, type FilledSize, sharing, withRunParts } from './run-parts.ts';
 import { type FilledSession, openFilledSession } from './session.ts';
 import { filledSizesSession } from './sizes.ts';
 
@@ -57,19 +54,11 @@ export interface FilledRun {
 }
 
 /** Images of one size. */
-interface Size extends Pick<SizedParts, 'chain' | 'control' | 'maker'> {
+interface Size extends FilledSize, Pick<SizedParts, 'maker'> {
 	readonly key: string;
-	readonly pixels: PixelSize;
 	readonly folder: RunFolder;
 	/** Steps done on it. */
 	readonly steps: number;
-}
-
-/** The frozen parts of a size and what is trained beside them. */
-interface FilledParts extends RunParts {
-	readonly chain: Chain;
-	/** Feeds of a step that a part takes a step early, too, by its name. */
-	readonly early: Readonly<Record<string, readonly string[]>>;
 }
 
 /**
@@ -79,26 +68,15 @@ interface FilledParts extends RunParts {
  */
 export async function openFilledRun(options: FilledRunOptions): Promise<FilledRun> {
 	const { config, loader, session: start, say } = options;
-	const vae = config.vae.path === '' ? '' : await packagedPath(config.vae.path, 'vae.path');
-	const text = config.text_encoder.path === '' ? '' : await packagedPath(config.text_encoder.path, 'text_encoder.path');
-	const tokenizer = text === '' ? '' : await packagedPath(config.text_encoder.tokenizer, 'text_encoder.tokenizer');
+	const tokenizer = config.text_encoder.path === '' ? '' : await packagedPath(config.text_encoder.tokenizer, 'text_encoder.tokenizer');
 	const sizes = sizesOf(options);
 	const shared = start.store ? { store: start.store, frozen: frozenStore() } : undefined;
 	const moments = start.average ? 3 : 2;
 
-	const withParts = async <T>({ chain, control, pixels }: Size, use: (parts: FilledParts) => Promise<T>): Promise<T> => {
-		const parts = await openRunParts(vae, text, pixels, chain.inputs.pooled_projections !== undefined);
-		try {
-			return await use(control && options.locked ? controlled(parts, control, options.locked, config) : { ...parts, chain, early: {} });
-		} finally {
-			await parts.close();
-		}
-	};
+	const withParts = <T>(size: Size, use: (parts: FilledParts) => Promise<T>) => withRunParts(config, options.locked, size, use);
 	const compiled = async (parts: FilledParts, profile: Profile, cuts?: readonly number[]): Promise<FilledPlan> => {
 		const filled = compileFilled(config, parts.chain, parts, profile, moments, { cuts, selfConditioning: start.selfConditioning });
-		if (!shared) return filled;
-		const placed = await shared.frozen.place(filled.compiled, parts.parts);
-		return { ...filled, compiled: placed, plan: withPeaks(filled.plan, placed.program) };
+		return shared ? sharing(filled, parts, shared.frozen) : filled;
 	};
 	const candidate = (size: Size, cuts: readonly number[] | undefined, profile: Profile) =>
 		withParts(size, async (parts): Promise<Candidate> => {
@@ -130,7 +108,7 @@ export async function openFilledRun(options: FilledRunOptions): Promise<FilledRu
 			feeds.set(size.key, { make, give: await frozenFeeds(parts, tokenizer, config.seed), early: parts.early });
 		});
 	}
-	const made = filledFeeds(config, loader, vae !== '', feeds);
+	const made = filledFeeds(config, loader, config.vae.path !== '', feeds);
 	const [first, ...others] = sizes;
 	const base = await opened(first!);
 	if (!shared) return { session: base, feeds: made };
@@ -144,14 +122,6 @@ export async function openFilledRun(options: FilledRunOptions): Promise<FilledRu
 		return session;
 	};
 	return { session: filledSizesSession(base, { first: first!.key, sizeOf: made.sizeOf, open }), feeds: made };
-}
-
-/** The parts of a ControlNet's run: `own`, and the locked U-Net's encoder. */
-function controlled(own: RunParts, { control, unet }: ControlChains, locked: LockedUNet, { train }: TrainConfig): FilledParts {
-	const part = (name: string) => own.parts.find((known) => known.name === name);
-	const weights = async (name: string) => toFloat32(await locked.weights.read(name)).data;
-	const { early, ...run } = controlNetRun(control, unet, [part('vae'), part('text_encoder')!], weights, train.batch_size);
-	return { ...run, early: { [lockedEncoder]: early }, close: own.close };
 }
 
 /** The sizes of a run's images, the first of the data first. */

@@ -9,6 +9,7 @@ import type { Chain, ChainInput } from '../../../src/nn/chain.ts';
 import { linear } from '../../../src/nn/linear.ts';
 import { readPlan } from '../../../src/plan/plan-json.ts';
 import type { FilledProgram } from '../../../src/program/fill/lower.ts';
+import { readRecord } from '../../../src/program/step-record.ts';
 import { verifyProgram } from '../../../src/program/verify.ts';
 import { readSessionConfig, readTrainConfig } from '../../../src/train/config.ts';
 import type { TrainEvent } from '../../../src/train/events.ts';
@@ -76,6 +77,8 @@ it('gives the losses of a run that encodes inline, keeps a plan of every size, a
 	for (const folder of [fill, join(fill, 'sizes', '16x24')]) {
 		const plan = readPlan(JSON.parse(await readFile(join(folder, 'plan.json'), 'utf8')));
 		expect(plan.fill.length).toBeGreaterThan(0);
+		const record = readRecord(JSON.parse(await readFile(join(folder, 'timeline.json'), 'utf8')));
+		expect(plan.peakBytes).toEqual(record.memory.map(({ predictedBytes }) => predictedBytes));
 		for (const name of ['profile.json', 'cluster.json', 'programs.txt', 'timeline.json'])
 			expect(existsSync(join(folder, name)), name).toBe(true);
 	}
