@@ -166,13 +166,14 @@ export async function plannedBefore(
 	{ profile: path }: RunFolder,
 	config: SessionConfig,
 	chain: Chain,
-	{ cuts, compiled }: TrainingPlan,
+	{ cuts, compiled, recompute }: TrainingPlan,
 	selfConditioning: SelfConditioning | undefined,
 ): Promise<Planned | undefined> {
 	if (cuts.length === 0 || config.parallel.partition_method !== 'time') return undefined;
 	const profile = await knownProfile(path, chain, measuredSizes(config));
 	if (!profile) return undefined;
-	const planned = planOfCuts(config, conditioned(profile, selfConditioning), cuts);
+	const settled = { ...config, parallel: { ...config.parallel, activation_checkpointing: recompute } };
+	const planned = planOfCuts(settled, conditioned(profile, selfConditioning), cuts);
 	return { ...planned, plan: withPeaks(planned.plan, compiled.program) };
 }
 
