@@ -1,77 +1,31 @@
 /** @file Training a ControlNet from a config: the same losses inline, filled and on one device, exact resuming, and a folder that pictures are drawn with. */
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sampleToFile, trainingSamples } from '../../../src/generate/index.ts';
 import { readModelFolder, readPipelineIndex } from '../../../src/io/model-folder.ts';
 import { readTrainConfig } from '../../../src/train/config.ts';
 import { trainModel } from '../../../src/train/trainer.ts';
+import { side, type Tables, type TinyControl, tinyControl } from '../../helpers/tiny-control.ts';
 import { readPart, tinyPipelines, writeTinyControlNet } from '../../helpers/tiny-pipelines.ts';
 
-const side = 16;
-let root = '';
-let pipeline = '';
-let data = '';
-let scheduler: Record<string, unknown> = {};
+let tiny: TinyControl;
+let [root, pipeline, data] = ['', '', ''];
+let configOf: TinyControl['configOf'];
+let lossesOf: TinyControl['lossesOf'];
 beforeAll(async () => {
-	root = mkdtempSync(join(tmpdir(), 'control-training-'));
-	pipeline = await tinyPipelines(root)('sd');
-	const { _class_name: type, ...options } = JSON.parse(readFileSync(join(pipeline, 'scheduler', 'scheduler_config.json'), 'utf8'));
-	scheduler = { type, ...options };
-	data = join(root, 'images');
-	const lines: object[] = [];
-	mkdirSync(join(data, 'edges'), { recursive: true });
-	for (let i = 0; i < 8; i++) {
-		const pixels = (factor: number) => Uint8Array.from({ length: side * side * 3 }, (_, k) => (k * (i + factor)) % 256);
-		const write = (factor: number, file: string) =>
-			sharp(pixels(factor), { raw: { width: side, height: side, channels: 3 } })
-				.png()
-				.toFile(join(data, file));
-		await write(3, `${i}.png`);
-		await write(5, `edges/${i}.png`);
-		lines.push({ file_name: `${i}.png`, text: ['ab', 'cd', 'ef'][i % 3], conditioning_image_file_name: `edges/${i}.png` });
-	}
-	writeFileSync(join(data, 'metadata.jsonl'), lines.map((line) => JSON.stringify(line)).join('\n'));
+	tiny = await tinyControl();
+	({ root, pipeline, data, configOf, lossesOf } = tiny);
 });
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+afterAll(() => tiny.remove());
 
-type Tables = Record<string, Record<string, unknown>>;
-const configOf = (name: string, over: Tables = {}) => {
-	const base: Tables = {
-		model: { type: 'ControlNetModel', pretrained: pipeline, conditioning_embedding_out_channels: [8, 16] },
-		scheduler,
-		data: { type: 'folder', path: data, height: side, width: side },
-		train: { max_steps: 4, batch_size: 4, gradient_accumulation_steps: 2, flip: true, ema_decay: 0.9 },
-		optimizer: { lr: 1e-2 },
-		parallel: { pipeline_stages: 2, partition_method: 'manual', partition_split: [12] },
-		checkpoint: { every_steps: 2, keep_last: 0 },
-		sample: { steps: 2, per_label: 1, guidance_scale: 2 },
-		eval: { every_steps: 2, holdout: 2, quantiles: [0.2, 0.8], before_first_step: false },
-		log: { tensorboard: false },
-	};
-	const merged = Object.fromEntries(Object.entries(base).map(([table, keys]) => [table, { ...keys, ...over[table] }]));
-	return readTrainConfig({ output_dir: join(root, name), seed: 7, ...over, ...merged });
-};
 const one = { pipeline_stages: 1, partition_method: 'time', partition_split: undefined };
 
-/** Losses of the steps, and of the held-out examples. */
-const lossesOf = (name: string) => {
-	const lines = readFileSync(join(root, name, 'metrics.jsonl'), 'utf8')
-		.trim()
-		.split('\n');
-	const parsed = lines.map((line) => JSON.parse(line) as { loss?: number; eval_loss?: number });
-	return {
-		train: parsed.flatMap(({ loss }) => loss ?? []),
-		heldOut: parsed.flatMap(({ eval_loss: loss }) => loss ?? []),
-	};
-};
 const trained = async (name: string, over: Tables = {}) => {
 	await trainModel(configOf(name, { sample: { enabled: false }, ...over }));
 	return lossesOf(name);
 };
-let alone: ReturnType<typeof lossesOf> = { train: [], heldOut: [] };
+let alone: ReturnType<TinyControl['lossesOf']> = { train: [], heldOut: [] };
 const likeAlone = ({ train, heldOut }: typeof alone) => {
 	expect([train.length, heldOut.length]).toEqual([4, 2]);
 	const found = [...train, ...heldOut];
