@@ -7,6 +7,7 @@ import { samplerConfig } from '../diffusion/samplers/index.ts';
 import { readJson } from '../io/json-file.ts';
 import { latentFactor, readAutoencoderKLConfig } from '../models/autoencoder-kl.ts';
 import type { Denoiser } from '../models/index.ts';
+import { kindName, stepText } from '../plan/expected.ts';
 import { placeSchedule } from '../plan/schedules/index.ts';
 import { formatScheduleGrid } from '../plan/schedules/text.ts';
 import { formatProgram } from '../program/text.ts';
@@ -20,8 +21,9 @@ import { packagedPath } from '../train/frozen.ts';
 import { openTextEncoder } from '../train/frozen-parts.ts';
 import { placeOptionsOf, stageCount } from '../train/layout.ts';
 import { openTrainedModel, type TrainedModel } from '../train/model.ts';
-import { planTraining, selfConditioningOf } from '../train/plan.ts';
+import { planTraining, sweptSchedule } from '../train/plan.ts';
 import { peaksOf } from '../train/planned.ts';
+import { selfConditioningOf } from '../train/self-conditioning.ts';
 import type { Console } from './console.ts';
 import { formatCount } from './format.ts';
 import { bubbleText, peakLine, planLines } from './progress.ts';
@@ -37,13 +39,24 @@ export async function dryRun(given: TrainConfig, console: Console): Promise<void
 	const model = await openTrainedModel(config);
 	try {
 		samplerConfig(schedulerClass, schedulerOptions);
-		const { compiled, stages, cuts, parameters: all, predicted } = await planned(config, model, console);
+		const { compiled, stages, cuts, parameters: all, plan, selfConditioning } = await planned(config, model, console);
 		const { program } = compiled;
 		const devices = program.devices.length;
 		const memory = peaksOf(program);
 		const parameters = elements(all);
 		const trained = elements(all.filter((p) => p.trained));
-		const document = { devices, parameters, cuts, stages, ...(predicted ? { predicted } : {}), memory, program: formatProgram(program) };
+		const swept = selfConditioning && sweptSchedule(config, plan);
+		const predicted = plan && { iterationMs: plan.iterationMs, bubbleRatio: plan.bubbleRatio };
+		const kinds = plan?.selfConditioning && { selfConditioning: plan.selfConditioning };
+		const document = {
+			devices,
+			parameters,
+			cuts,
+			stages,
+			...(predicted ? { predicted: { ...predicted, ...kinds } } : {}),
+			memory,
+			program: formatProgram(program),
+		};
 		console.json({ config, plan: document });
 		const { pipeline_schedule } = config.parallel;
 		const { rows, stages: places } = placeSchedule(pipeline_schedule, placeOptionsOf(config));
@@ -51,10 +64,16 @@ export async function dryRun(given: TrainConfig, console: Console): Promise<void
 			stringify(config),
 			`${formatCount(parameters)} parameters${trained < parameters ? `, ${formatCount(trained)} of them trained` : ''}`,
 			...planLines({ devices, stages }),
-			...(predicted ? [`${predicted.iterationMs.toFixed(1)} ms per step predicted, bubbles ${bubbleText(predicted.bubbleRatio)}`] : []),
+			...(plan ? [`${stepText(plan)} predicted, bubbles ${bubbleText(plan.bubbleRatio)}`] : []),
 			peakLine(memory),
 			`schedule ${pipeline_schedule} (stage, Forward/Backward, micro-batch):`,
 			formatScheduleGrid(rows, places).trimEnd(),
+			...(swept
+				? [
+						`schedule ${kindName(true)}, which ${selfConditioning.probability} of the steps have (stages 0 to ${cuts.length} are the sweep):`,
+						formatScheduleGrid(swept.rows, swept.stages).trimEnd(),
+					]
+				: []),
 		);
 	} finally {
 		await model.close();
@@ -77,12 +96,12 @@ async function planned(config: TrainConfig, model: TrainedModel, console: Consol
 		}));
 		const cuts = plan.stages.slice(1).map((stage) => stage.layers[0]);
 		const parameters = compiled.banks.flatMap((bank) => bank.parameters);
-		return { compiled, stages, cuts, parameters, predicted: { iterationMs: plan.iterationMs, bubbleRatio: plan.bubbleRatio } };
+		return { compiled, stages, cuts, parameters, plan, selfConditioning };
 	}
 	if (stageCount(config.parallel) > 1) console.note('measuring the layers to plan the stages');
 	// AdamW keeps two moments per parameter, and the moving average counts as a third.
-	const plan = await planTraining(config, chain, config.train.ema_decay > 0 ? 3 : 2, selfConditioning ? { selfConditioning } : {});
-	return { ...plan, parameters: [...plan.trace.parameters.values()], predicted: undefined };
+	const run = await planTraining(config, chain, config.train.ema_decay > 0 ? 3 : 2, { selfConditioning });
+	return { ...run, parameters: [...run.trace.parameters.values()], plan: run.planned?.plan, selfConditioning };
 }
 
 /** What is trained of a model that is no ControlNet. */
@@ -94,8 +113,8 @@ async function plainJob(
 	const text = await openTextEncoder(config, (event) => event.kind === 'note' && console.note(event.text));
 	await text?.close();
 	const { denoiser } = model.build(text ? { tokens: text.states[0] } : {});
-	const { chain, sample, output } = denoiser;
-	return { denoiser, control: undefined, chain: trainingChain(chain, { sample, output, globalBatch: config.train.batch_size }) };
+	const chain = trainingChain(denoiser.chain, { ...denoiser, globalBatch: config.train.batch_size });
+	return { denoiser, control: undefined, chain };
 }
 
 /** Pictures that the model's samples are made from. */

@@ -1,4 +1,5 @@
 /** @file Times of a plan by kind of iteration: with and without the extra sweep of self-conditioning. */
+import { formatMs } from '../core/units.ts';
 import type { PlanAnswer } from './search/types.ts';
 import type { Plan } from './types.ts';
 
@@ -21,4 +22,13 @@ export function kindsPredicted({
 	sweep,
 }: PlanAnswer): readonly (Omit<PlanAnswer, 'sweep'> & { readonly swept: boolean })[] {
 	return [{ plan, timeline, fill, swept: false }, ...(sweep ? [{ plan, ...sweep, swept: true }] : [])];
+}
+
+/** `40 ms per step`, and what that is made of where there are two kinds. */
+export function stepText(plan: Pick<Plan, 'iterationMs' | 'selfConditioning'>): string {
+	const swept = plan.selfConditioning;
+	const kinds = swept
+		? ` (${formatMs(plainIterationMs(plan))} ${kindName(false)}, ${formatMs(swept.iterationMs)} ${kindName(true)} at probability ${swept.probability})`
+		: '';
+	return `${formatMs(plan.iterationMs)} per step${kinds}`;
 }

@@ -24,11 +24,12 @@ export async function trainingJob(given: TrainConfig, name: string): Promise<Job
 	await model.close();
 	if (model.locked) return { name, ...(await controlJob(config, model)).job };
 	const { denoiser } = model.build();
-	const { chain, sample, output } = denoiser;
 	const { vae, text_encoder } = config;
 	return {
 		name,
-		backbones: [{ name: 'model', chain: trainingChain(chain, { sample, output, globalBatch: config.train.batch_size }), losses: ['loss'] }],
+		backbones: [
+			{ name: 'model', chain: trainingChain(denoiser.chain, { ...denoiser, globalBatch: config.train.batch_size }), losses: ['loss'] },
+		],
 		frozen: [
 			...(vae.path === '' ? [] : [{ name: 'vae', chain: await vaeChain(vae.path, denoiser) }]),
 			...(text_encoder.path === '' ? [] : [{ name: 'text_encoder', chain: await textChain(text_encoder.path) }]),

@@ -2,10 +2,8 @@
 import { availableParallelism } from 'node:os';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { byteSize } from '../core/tensor.ts';
-import { x0Estimate } from '../diffusion/objective.ts';
 import { measureProfile } from '../engine/local/profile.ts';
 import type { Recompute } from '../graph/saved.ts';
-import type { Denoiser } from '../models/index.ts';
 import { type Chain, type ChainTrace, liveAt, traceChain } from '../nn/chain.ts';
 import { draftPlan } from '../plan/draft.ts';
 import { partitionChain } from '../plan/partition/chain.ts';
@@ -16,35 +14,14 @@ import type { PlacedSchedule } from '../plan/schedules/types.ts';
 import { simulatePlan } from '../plan/search/simulate-plan.ts';
 import type { Plan } from '../plan/types.ts';
 import { adamwHyperSize } from '../program/adamw.ts';
-import { type Compiled, lowerPipelines, signatureOf, stageRanges, type TrainedBackbone } from '../program/lower.ts';
+import { type Compiled, lowerPipelines, signatureOf, stageRanges } from '../program/lower.ts';
 import { trainedDefinitions, trainingStage } from '../program/stage.ts';
 import { verifyProgram } from '../program/verify.ts';
-import type { TrainConfig } from './config.ts';
 import { chunksOf, devicesPerPipeline, placeOptionsOf, replicasOf, stageCount } from './layout.ts';
 import { localCluster, type Planned, withPeaks } from './planned.ts';
 import { firstThatFits, type SettledConfig } from './recompute.ts';
+import { conditioned, type SelfConditioning } from './self-conditioning.ts';
 import type { SessionConfig } from './session.ts';
-
-/** How a run is self-conditioned. */
-export interface SelfConditioning extends NonNullable<TrainedBackbone['selfConditioning']> {
-	/** Share of the steps with a sweep ahead. */
-	readonly probability: number;
-}
-
-/** How `config` trains `denoiser` self-conditioned; undefined where it does not. */
-export function selfConditioningOf(
-	{ objective }: Pick<TrainConfig, 'objective'>,
-	{ selfConditioning }: Pick<Denoiser, 'selfConditioning'>,
-): SelfConditioning | undefined {
-	const probability = objective.self_conditioning;
-	return selfConditioning && probability > 0 ? { input: selfConditioning.input, output: x0Estimate, probability } : undefined;
-}
-
-/** `profile` of a run that is self-conditioned so, or not at all. */
-export function conditioned(profile: Profile, selfConditioning: SelfConditioning | undefined): Profile {
-	const probability = selfConditioning?.probability ?? 0;
-	return { ...profile, backbones: profile.backbones.map((backbone) => ({ ...backbone, selfConditioning: probability })) };
-}
 
 /** A compiled run with what is known of its stages. */
 export interface TrainingPlan {
@@ -80,7 +57,7 @@ export async function planTraining(
 	known: {
 		readonly cuts?: readonly number[];
 		readonly profile?: Profile;
-		readonly selfConditioning?: SelfConditioning;
+		readonly selfConditioning?: SelfConditioning | undefined;
 	} = {},
 ): Promise<TrainingPlan> {
 	const { parallel: p } = config;
@@ -161,7 +138,7 @@ export function measuredSizes(config: SessionConfig): number[] {
 }
 
 /** The schedule of steps with a sweep ahead: that of the plan, where there is one. */
-function sweptSchedule(config: SessionConfig, plan: Plan | undefined): PlacedSchedule {
+export function sweptSchedule(config: SessionConfig, plan: Plan | undefined): PlacedSchedule {
 	const placed = placeSchedule(config.parallel.pipeline_schedule, { ...placeOptionsOf(config), selfConditioning: true });
 	const rows = plan?.selfConditioning?.rows;
 	return rows ? { ...placed, rows: parseSchedule(rows.map((row) => `${row}\n`).join('')) } : placed;

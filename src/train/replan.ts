@@ -13,9 +13,10 @@ import { formatProgram } from '../program/text.ts';
 import type { Timeline } from '../program/timeline.ts';
 import type { TrainEvent } from './events.ts';
 import type { PlacedParameter } from './parameters.ts';
-import { conditioned, measuredSizes, planOfCuts, type SelfConditioning, type TrainingPlan } from './plan.ts';
+import { measuredSizes, planOfCuts, type TrainingPlan } from './plan.ts';
 import { knownProfile, type Planned, withPeaks, writePlanned } from './planned.ts';
 import type { RunFolder } from './run-folder.ts';
+import { conditioned, type SelfConditioning } from './self-conditioning.ts';
 import { openSession, type SessionConfig, type SessionOptions, type TrainingSession } from './session.ts';
 
 /** A way to lay a run over devices, not yet started. */

@@ -8,9 +8,10 @@ import type { Compiled } from '../program/lower.ts';
 import type { BankStore } from './bank-store.ts';
 import type { TrainConfig } from './config.ts';
 import { initialValues, type PlacedParameter, placedParameters } from './parameters.ts';
-import { planTraining, type SelfConditioning, type TrainingPlan } from './plan.ts';
+import { planTraining, type TrainingPlan } from './plan.ts';
 import { emaDecay, learningRate } from './rates.ts';
 import type { TracedStep } from './recording.ts';
+import type { SelfConditioning } from './self-conditioning.ts';
 
 /** The parts of a config that say how a chain is laid out and optimised. */
 export type SessionConfig = Pick<TrainConfig, 'train' | 'optimizer' | 'parallel'>;

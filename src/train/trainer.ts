@@ -1,7 +1,6 @@
 /** @file A training run from config to finished pipeline: data, steps, metrics, samples, checkpoints, resuming. */
 import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
-import { randomStream } from '../core/random.ts';
 import { trainingChain } from '../diffusion/objective.ts';
 import { samplerConfig, trainingProcess } from '../diffusion/samplers/index.ts';
 import { writeFolderAtomic, writeWhole } from '../io/atomic.ts';
@@ -41,11 +40,12 @@ import { closeFrozenParts, type FrozenParts, openFrozenParts, type StepFeeds, st
 import { holdoutOf, loadHeldOut } from './held-out.ts';
 import { openTrainedModel, readBase, type TrainedModel } from './model.ts';
 import type { PlacedParameter } from './parameters.ts';
-import { deviceCount, selfConditioningOf } from './plan.ts';
+import { deviceCount } from './plan.ts';
 import { type Planned, writePlanned } from './planned.ts';
 import { stepRecorder } from './recording.ts';
 import { plainCandidates, plannedBefore, type ReplanSetup, replanningSession, tellReplanned } from './replan.ts';
 import { prepareRunFolder, type RunFolder, runFolder, sizeFolder } from './run-folder.ts';
+import { selfConditioningOf, sweptSteps } from './self-conditioning.ts';
 import { hyperOf, openSession, type TrainingSession } from './session.ts';
 
 /** Pictures as PNG, drawn with the weights given. */
@@ -431,12 +431,6 @@ async function runSteps(run: Run): Promise<TrainResult> {
 		metrics.close();
 		events?.close();
 	}
-}
-
-/** Which steps have a sweep ahead: a function of the seed and the step. */
-function sweptSteps({ seed, objective }: Pick<TrainConfig, 'seed' | 'objective'>): (step: number) => boolean {
-	const stream = randomStream(seed, 'train.self_conditioning');
-	return (step) => stream.uniform(step, 0) < objective.self_conditioning;
 }
 
 /** The checkpoint to go on from, or undefined for a new run (also when the newest of none was asked for). */

@@ -86,9 +86,11 @@ describe('diffusionpipe profile', () => {
 	});
 
 	it('takes keys to set', async () => {
-		const argv = ['profile', 'small.toml', '--accelerator', 'h100', '--set', 'vae.path=', '--set', 'text_encoder.path=', '--json'];
-		const { out } = await runCli(argv, { cwd });
-		expect(readProfile(JSON.parse(out)).frozen).toEqual([]);
+		const sets = ['vae.path=', 'text_encoder.path=', 'objective.self_conditioning=0.25'].flatMap((set) => ['--set', set]);
+		const { out } = await runCli(['profile', 'small.toml', '--accelerator', 'h100', ...sets, '--json'], { cwd });
+		const profile = readProfile(JSON.parse(out));
+		expect(profile.frozen).toEqual([]);
+		expect(profile.backbones[0]!.selfConditioning).toBe(0.25);
 	});
 
 	it('computes published jobs in either precision', async () => {

@@ -204,6 +204,27 @@ describe('train --dry-run', () => {
 		expect(plan.stages).toHaveLength(2);
 	});
 
+	it('shows both kinds of step of a self-conditioned run', async () => {
+		const sets = [
+			'objective.self_conditioning=0.25',
+			'parallel.partition_method=time',
+			'parallel.partition_split=[]',
+			'model.num_layers=1',
+		];
+		const argv = sets.flatMap((set) => ['--set', set]);
+		const { code, out } = await run('--dry-run', ...argv);
+		expect(code).toBe(0);
+		expect(out).toContain('schedule with self-conditioning, which 0.25 of the steps have (stages 0 to 1 are the sweep):\nslot ');
+		expect(out).toMatch(/rank 1 +1F0 .*3B1\n/);
+		expect(out).toMatch(
+			/[\d.]+ ms per step \([\d.]+ ms without self-conditioning, [\d.]+ ms with self-conditioning at probability 0.25\) predicted/,
+		);
+		const { plan } = JSON.parse((await run('--dry-run', '--json', ...argv)).out);
+		expect(plan.predicted.selfConditioning).toMatchObject({ probability: 0.25 });
+		expect(plan.predicted.selfConditioning.iterationMs).toBeGreaterThan(plan.predicted.iterationMs);
+		expect(plan.program).toContain('iteration with a sweep ahead');
+	}, 60_000);
+
 	it('gives one JSON document', async () => {
 		const { out } = await run('--dry-run', '--json');
 		const { config, plan } = JSON.parse(out);

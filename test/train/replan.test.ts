@@ -12,6 +12,7 @@ import type { TrainEvent } from '../../src/train/events.ts';
 import { plainCandidates, type Replanned, replanningSession } from '../../src/train/replan.ts';
 import { hyperOf, openSession } from '../../src/train/session.ts';
 import { type TrainOptions, trainModel } from '../../src/train/trainer.ts';
+import { chainFeeds, selfChain } from '../engine/chains.ts';
 import { readLosses } from '../helpers/tiny-run.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'replan-'));
@@ -112,6 +113,46 @@ describe('a session that plans again', () => {
 			}
 		},
 	);
+
+	it('plans again from steps with a sweep ahead alone', async () => {
+		const config = configOn(1);
+		const own = { ...options, selfConditioning: { input: 'self_cond', output: 'x0', probability: 1 } };
+		const drawn = chainFeeds(selfChain, 8);
+		const zeros = { ...drawn, self_cond: { ...drawn.self_cond!, data: new Float32Array(drawn.self_cond!.data.length) } };
+		const wrong = (heavy: number) => {
+			const { backbones, ...others } = profileWith(heavy);
+			const [backbone] = backbones;
+			return { ...others, backbones: [{ ...backbone!, layers: selfChain.layers.map((_, i) => backbone!.layers[i === heavy ? i : 1]!) }] };
+		};
+		const train = async (again: boolean) => {
+			const opened = await openSession(selfChain, config, { ...own, profile: wrong(0) });
+			const corrected: Profile[] = [];
+			const plan = (profile: Profile) => {
+				corrected.push(profile);
+				return plainCandidates(selfChain, config, own)(wrong(5));
+			};
+			const setup = { after: 3, maxSteps: 5, firstStep: 0, moments: 3, least: Number.NEGATIVE_INFINITY, plan, onReplanned: () => {} };
+			const session = again ? replanningSession(opened, opened.plan.planned!, setup) : opened;
+			try {
+				const losses: number[] = [];
+				for (let step = 0; step < 5; step++) {
+					await session.rearrange?.();
+					losses.push((await session.step(zeros, hyperOf(config, step).hyper, false, undefined, true)).loss);
+				}
+				return { losses, corrected, cuts: session.plan.cuts };
+			} finally {
+				await session.close();
+			}
+		};
+		const [stays, moves] = [await train(false), await train(true)];
+		expect(moves.cuts).not.toEqual(stays.cuts);
+		moves.losses.forEach((loss, i) => {
+			expect(Math.abs(loss / stays.losses[i]! - 1)).toBeLessThan(1e-5);
+		});
+		// The first layer took 100 ms in the profile, and next to nothing in the steps.
+		const [first] = moves.corrected[0]!.backbones[0]!.layers;
+		for (const times of [first!.forwardMs, first!.backwardInputMs, first!.backwardWeightMs]) expect(times[0]).toBeLessThan(50);
+	});
 
 	it('stays where the new plan does not promise enough', async () => {
 		const { heard, cuts, losses } = await train(0, 0);

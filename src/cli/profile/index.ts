@@ -28,8 +28,9 @@ export async function computedProfile(
 	options: { readonly batchSizes?: readonly number[]; readonly precision: Precision },
 ): Promise<Profile> {
 	const chosen = acceleratorByName(accelerator);
-	const work = isNamed(source) ? namedJob(source.name) : jobWork((await configured(source)).job);
-	return profileOf(work, chosen, options);
+	if (isNamed(source)) return profileOf(namedJob(source.name), chosen, options);
+	const { job, config } = await configured(source);
+	return profileOf(jobWork(job), chosen, { ...options, selfConditioning: config.objective.self_conditioning });
 }
 
 export interface MeasuringOptions {
@@ -48,6 +49,7 @@ export async function measuredProfile(source: JobSource, { note, ...options }: M
 		threads: config?.parallel.threads_per_device ?? 1,
 		recompute: config ? recomputeOf(config) : 'views',
 		average: (config?.train.ema_decay ?? 0) > 0,
+		selfConditioning: config?.objective.self_conditioning ?? 0,
 		onProgress: (what, done, total) => {
 			if (done === total) note(`measured ${what}: ${plural(total, 'graph')}`);
 		},

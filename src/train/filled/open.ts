@@ -1,8 +1,7 @@
 /** @file Opens a filled run of the trainer: parts, measurement (or that of the run resumed), devices, feeds; in runs of several sizes for each. */
 import { writeWhole } from '../../io/atomic.ts';
-import { kindName, plainIterationMs } from '../../plan/expected.ts';
+import { stepText } from '../../plan/expected.ts';
 import type { Profile } from '../../plan/profile/types.ts';
-import type { Plan } from '../../plan/types.ts';
 import { formatProgram } from '../../program/text.ts';
 import type { SizedParts } from '../buckets.ts';
 import type { TrainConfig } from '../config.ts';
@@ -149,14 +148,4 @@ function predicted({ plan }: FilledPlan, size: Size | undefined): string {
 	const share = (ratio: number) => `${(100 * ratio).toFixed(1)} %`;
 	const { unfilled, filled } = plan.bubbleRatio;
 	return `filled${size ? ` for images of ${size.key}` : ''}: ${stepText(plan)} predicted, bubbles ${share(unfilled)} before and ${share(filled)} after filling`;
-}
-
-/** `40 ms per step`, and what that is made of where there are two kinds. */
-function stepText(plan: Plan): string {
-	const ms = (value: number) => `${value.toFixed(0)} ms`;
-	const swept = plan.selfConditioning;
-	const kinds = swept
-		? ` (${ms(plainIterationMs(plan))} ${kindName(false)}, ${ms(swept.iterationMs)} ${kindName(true)} at probability ${swept.probability})`
-		: '';
-	return `${ms(plan.iterationMs)} per step${kinds}`;
 }

@@ -25,9 +25,10 @@ import { sweptProgram } from '../../program/swept.ts';
 import type { Program } from '../../program/types.ts';
 import { verifyProgram } from '../../program/verify.ts';
 import { chunksOf, placeOptionsOf, replicasOf, stageCount } from '../layout.ts';
-import { conditioned, deviceCount, microBatchSize, type SelfConditioning } from '../plan.ts';
+import { deviceCount, microBatchSize } from '../plan.ts';
 import { localCluster, type Planned, withPeaks } from '../planned.ts';
 import { firstThatFits, type SettledConfig } from '../recompute.ts';
+import { conditioned, type SelfConditioning } from '../self-conditioning.ts';
 import type { SessionConfig } from '../session.ts';
 import type { RunParts } from './parts.ts';
 

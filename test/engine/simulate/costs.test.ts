@@ -2,12 +2,15 @@
 import { expect, it } from 'vitest';
 import { programMs } from '../../../src/engine/simulate/costs.ts';
 import { simulate } from '../../../src/engine/simulate/simulate.ts';
+import { plainIterationMs } from '../../../src/plan/expected.ts';
 import type { Profile } from '../../../src/plan/profile/types.ts';
+import { formatAction } from '../../../src/plan/schedules/text.ts';
 import { walkPlan } from '../../../src/plan/search/simulate-plan.ts';
+import { plainProgram, sweptProgram } from '../../../src/program/swept.ts';
 import { extentOf, ofIteration } from '../../../src/program/timeline.ts';
 import { readSessionConfig } from '../../../src/train/config.ts';
 import { planOfCuts, planTraining } from '../../../src/train/plan.ts';
-import { mixedChain } from '../chains.ts';
+import { mixedChain, selfChain } from '../chains.ts';
 
 const profile = (count: number): Profile => ({
 	version: 1,
@@ -42,6 +45,33 @@ it('agrees with the plan', async () => {
 	const extents = [0, 1, 2].map((round) => extentOf(ofIteration(timeline, round)));
 	for (const { start, end } of extents) expect(end - start).toBeCloseTo(extents[0]!.end - extents[0]!.start, 9);
 	expect(extents[1]!.start).toBe(extents[0]!.end);
+});
+
+it('agrees with the plan on both kinds of iteration of self-conditioning, and weighs them', async () => {
+	const config = readSessionConfig({
+		train: { max_steps: 1, batch_size: 8, gradient_accumulation_steps: 4 },
+		parallel: { pipeline_stages: 2 },
+	});
+	const selfConditioning = { input: 'self_cond', output: 'x0', probability: 0.25 };
+	// The cut is in the middle: the sweep, which ends before the loss does, has a part of both stages.
+	const { backbones, ...others } = profile(selfChain.layers.length);
+	const [{ layers, ...backbone }] = backbones as [(typeof backbones)[0]];
+	const measured = { ...others, backbones: [{ ...backbone, layers: layers.map(() => layers[4]!) }] };
+	const { compiled, planned } = await planTraining(config, selfChain, 2, { profile: measured, selfConditioning });
+	const { plan } = planned!;
+	expect(plan.selfConditioning!.probability).toBe(0.25);
+	expect(plan.iterationMs).toBeCloseTo(0.75 * plainIterationMs(plan) + 0.25 * plan.selfConditioning!.iterationMs, 9);
+	const free = { ...planned!, cluster: { ...planned!.cluster, intra: { latencyMs: 0, bytesPerMs: 1e300 } } };
+	const { timeline, sweep } = walkPlan(plan, free.profile, free.cluster);
+	expect(sweep!.timeline.endMs).toBeGreaterThan(timeline.endMs);
+	expect(programMs(plainProgram(compiled.program), free)).toBeCloseTo(timeline.endMs, 9);
+	expect(programMs(sweptProgram(compiled.program)!, free)).toBeCloseTo(sweep!.timeline.endMs, 9);
+	expect(programMs(compiled.program, free)).toBeCloseTo(0.75 * timeline.endMs + 0.25 * sweep!.timeline.endMs, 9);
+	// The program runs the rows of the plan.
+	const rows = sweptProgram(compiled.program)!.devices.map(({ iteration }) =>
+		iteration.flatMap((i) => (i.op === 'run' && i.action ? [formatAction(i.action)] : [])).join(','),
+	);
+	expect(rows).toEqual(plan.selfConditioning!.rows);
 });
 
 it('counts what devices do between runs, and the host’s share, where the profile knows them', async () => {

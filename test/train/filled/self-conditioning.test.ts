@@ -70,8 +70,17 @@ it('gives the losses of a run on one device; plan and traces show both kinds of 
 		expect(kinds).toEqual([false, true]);
 	}
 	expect(notes.join('\n')).toMatch(
-		/filled: \d+ ms per step \(\d+ ms without self-conditioning, \d+ ms with self-conditioning at probability 0.5\) predicted/,
+		/filled: [\d.]+ ms per step \([\d.]+ ms without self-conditioning, [\d.]+ ms with self-conditioning at probability 0.5\) predicted/,
 	);
+}, 120_000);
+
+it('plans again from steps of both kinds', async () => {
+	const notes: string[] = [];
+	const parallel = { replan_after: 4, replan_gain: -1000 };
+	await trainModel(configOf('again', 'fill', parallel), { onEvent: (e) => e.kind === 'note' && notes.push(e.text) });
+	expect(notes.some((text) => /^from measured times: .*: moved$/.test(text))).toBe(true);
+	const [expected, found] = await Promise.all(['one', 'again'].map((name) => readLosses(join(root, name))));
+	for (const [step, loss] of expected!) expect(Math.abs(found!.get(step)! / loss - 1)).toBeLessThan(1e-5);
 }, 120_000);
 
 it('resumes to the same bits, after steps of either kind', async () => {
