@@ -18,6 +18,7 @@ export { type SimulationCosts, simulate } from './engine/simulate/simulate.ts';
 export {
 	type CascadeDrawing,
 	type CascadeImages,
+	type CascadePipeline,
 	cascadeSamples,
 	createGenerator,
 	createPipeline,
@@ -30,6 +31,7 @@ export {
 	type Pipeline,
 	type PipelineOptions,
 	pipelineClasses,
+	type SampleCascadeOptions,
 	type SampleEvent,
 	type SampleOptions,
 	sampleCascade,

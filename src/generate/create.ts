@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { resolveModel } from '../io/hub.ts';
 import { partFolder } from '../train/part-folder.ts';
+import { cascadeFolders, openCascadePipeline } from './cascade-pipeline.ts';
 import { type FetchOptions, readPipelineFolder } from './folder.ts';
 import type { LoraOptions } from './lora.ts';
-import { type ModelPart, openModel } from './parts.ts';
+import { type ModelPart, openModel, type RunOptions } from './parts.ts';
 import type { Pipeline } from './pipeline.ts';
 import { pipelineClass } from './pipelines/index.ts';
 
@@ -20,13 +21,14 @@ export interface PipelineOptions extends FetchOptions, LoraOptions {
 	readonly controlNet?: string;
 }
 
-/**
- * Opens the pipeline that `folder` means: a pipeline folder, a run, a checkpoint, or `owner/name` of the hub. Models are read and checked as far as
- * that goes without running them. The caller closes it.
- * @throws DiffusionPipeError of kind 'input' for a part that is missing or a class that is not supported, 'config' for options of a model that are not
- */
-export async function createPipeline(folder: string, options: PipelineOptions = {}): Promise<Pipeline> {
-	const { devices = 1, signal, onFetch, lora, loraScale } = options;
+/** Devices and threads of a pipeline, defaults filled in. Throws a usage error for a number of devices that is none. */
+export function runOptions({
+	devices = 1,
+	threads,
+}: {
+	readonly devices?: number | undefined;
+	readonly threads?: number | undefined;
+}): RunOptions {
 	if (!Number.isSafeInteger(devices) || devices < 1) {
 		throw new DiffusionPipeError('usage', 'has a wrong value', {
 			place: 'devices',
@@ -34,7 +36,19 @@ export async function createPipeline(folder: string, options: PipelineOptions = 
 			found: String(devices),
 		});
 	}
-	const threads = options.threads ?? Math.max(1, Math.floor(availableParallelism() / devices));
+	return { devices, threads: threads ?? Math.max(1, Math.floor(availableParallelism() / devices)) };
+}
+
+/**
+ * Opens the pipeline that `folder` means: a pipeline folder, a run, a checkpoint, or `owner/name` of the hub; of a cascade both models, as one. Models are read and checked as far as
+ * that goes without running them. The caller closes it.
+ * @throws DiffusionPipeError of kind 'input' for a part that is missing or a class that is not supported, 'config' for options of a model that are not
+ */
+export async function createPipeline(folder: string, options: PipelineOptions = {}): Promise<Pipeline> {
+	const { signal, onFetch, lora, loraScale } = options;
+	const { devices, threads } = runOptions(options);
+	const cascade = await cascadeFolders(folder);
+	if (cascade) return openCascadePipeline(cascade, { devices, threads, controlNet: options.controlNet, lora, loraScale });
 	const place = await readPipelineFolder(folder, { signal, onFetch });
 	const open = pipelineClass(place);
 	let controlNet: ModelPart | undefined;

@@ -10,7 +10,8 @@ import { labelsOf } from './labels.ts';
 import { pictureOf } from './pictures.ts';
 import type { GenerateEvent, GenerateOptions, Pipeline } from './pipeline.ts';
 
-export { type CascadeDrawing, type CascadeImages, cascadeSamples, drawCascade, sampleCascade } from './cascade.ts';
+export { type CascadeDrawing, cascadeSamples, drawCascade, type SampleCascadeOptions, sampleCascade } from './cascade.ts';
+export type { CascadeImages, CascadePipeline } from './cascade-pipeline.ts';
 export { createPipeline, type PipelineOptions } from './create.ts';
 export { createGenerator, type DenoiseOptions, type Generator } from './denoise.ts';
 export { type OpenPipeline, openPipeline, resolvePipeline } from './folder.ts';

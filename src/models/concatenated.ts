@@ -47,6 +47,9 @@ export function concatenated(denoiser: Denoiser, others: Readonly<Record<string,
 /** The key of `config.json` that names images beside the sample with their channels, as `{"low_resolution": 3}`; diffusers reads no key with an underscore. */
 export const concatenatedKey = '_concatenated';
 
+/** The conditioning input of the model of a cascade that enlarges: the small image, enlarged, [channels, height, width]. */
+export const lowResolution = 'low_resolution';
+
 /** `denoiser` as its `config.json` has it: what it sees beside its sample, `others`, is conditioning. Throws a config error when they are no numbers of channels. */
 export function conditionedOn(denoiser: Denoiser, others: unknown, place = 'model'): Denoiser {
 	const given = typeof others === 'object' && others !== null ? Object.entries(others) : [];

@@ -1,11 +1,12 @@
 /** @file The losses of both models of a cascade on held-out examples: each on the images of its size, the large ones told the small ones as they are. */
 
+import { lowResolution } from '../../models/concatenated.ts';
 import { type Evaluated, openEvaluation } from '../evaluation.ts';
 import type { FrozenText } from '../frozen.ts';
 import { loadHeldOut } from '../held-out.ts';
 import { downsampled, upsampled } from '../resize.ts';
 import { backboneNames, type PerBackbone, perBackbone } from './config.ts';
-import { type CascadeModels, lowResolution } from './models.ts';
+import type { CascadeModels } from './models.ts';
 import type { CascadeSession } from './session.ts';
 
 export interface CascadeEvaluation {

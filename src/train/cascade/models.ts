@@ -4,16 +4,13 @@ import { randomStream } from '../../core/random.ts';
 import type { Tensor } from '../../core/tensor.ts';
 import { trainingChain } from '../../diffusion/objective.ts';
 import { samplerConfig, trainingProcess } from '../../diffusion/samplers/index.ts';
-import { concatenatedKey, conditionedConfig } from '../../models/concatenated.ts';
+import { concatenatedKey, conditionedConfig, lowResolution } from '../../models/concatenated.ts';
 import { createDenoiser, type Denoiser } from '../../models/index.ts';
 import type { Chain } from '../../nn/chain.ts';
 import type { Batch, DataSetInfo } from '../data/types.ts';
 import { type FeedMaker, feedMaker, type Process } from '../feeds.ts';
 import { downsampled, upsampled } from '../resize.ts';
 import { type BackboneName, backboneNames, type CascadeConfig, type PerBackbone, perBackbone } from './config.ts';
-
-/** The conditioning input of the model that enlarges: the small image, enlarged, [channels, height, width]. */
-export const lowResolution = 'low_resolution';
 
 /** What a frozen text encoder gives, by the models' inputs. */
 export interface TextShapes {

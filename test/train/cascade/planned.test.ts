@@ -8,6 +8,7 @@ import type { Plan } from '../../../src/plan/types.ts';
 import type { CascadeEvent } from '../../../src/train/cascade/events.ts';
 import { trainCascade } from '../../../src/train/cascade/trainer.ts';
 import { fakeContext } from '../../cli/context.ts';
+import { expectClose } from '../../helpers/close.ts';
 import { type Over, tinyCascade } from './tiny.ts';
 
 let root: string;
@@ -100,4 +101,44 @@ describe('the plan of a cascade', () => {
 		const { result } = await train('other', { train: { max_steps: 3 } }, { resume: true });
 		expect(result).toMatchObject({ step: 3, finished: true });
 	});
+});
+
+describe('held-out losses of a cascade', () => {
+	const held = { eval: { every_steps: 1, holdout: 6, quantiles: [0.25, 0.75] }, train: { max_steps: 1 } };
+	const found = async (name: string, over: Over) => {
+		const { events } = await train(name, { ...held, ...over });
+		return events.filter((event) => event.kind === 'eval');
+	};
+
+	it('are of both models, at their start and after their steps, whatever the devices', async () => {
+		const one = await found('held one', { parallel: { pipeline_stages: 1 } });
+		const manual = { partition_method: 'manual', partition_split: [5] };
+		const two = await found('held two', { parallel: manual, super_resolution: { partition_split: [6] } });
+		expect(one.map(({ step }) => step)).toEqual([0, 1]);
+		for (const [i, { base, super_resolution }] of one.entries()) {
+			expect([base.samples, super_resolution.samples]).toEqual([6, 6]);
+			expect(base.quantiles.map(({ quantile }) => quantile)).toEqual([0.25, 0.75]);
+			expect(base.loss).not.toBeCloseTo(super_resolution.loss, 6);
+			for (const name of ['base', 'super_resolution'] as const) {
+				const losses = (event: (typeof one)[0]) => event[name].quantiles.map(({ loss }) => loss);
+				expectClose(losses(two[i]!), losses(one[i]!), { rtol: 1e-5, what: `${name}, measurement ${i}` });
+			}
+		}
+		expect(one[1]!.super_resolution.loss).toBeLessThan(one[0]!.super_resolution.loss);
+		const lines = (await readFile(join(root, 'held one', 'metrics.jsonl'), 'utf8'))
+			.trim()
+			.split('\n')
+			.map((line) => JSON.parse(line));
+		expect(lines.at(-1)).toMatchObject({ step: 1, base: { eval_loss: one[1]!.base.loss }, super_resolution: { eval_loss_quantiles: {} } });
+		// The average hardly moves in a step.
+		const [before, after] = await found('held average', {
+			parallel: { pipeline_stages: 1 },
+			eval: { ...held.eval, ema: true },
+			train: { max_steps: 1, ema_decay: 0.9999 },
+		});
+		expect(before!.base.loss).toBe(one[0]!.base.loss);
+		expect(Math.abs(after!.super_resolution.loss - before!.super_resolution.loss)).toBeLessThan(
+			Math.abs(one[1]!.super_resolution.loss - before!.super_resolution.loss),
+		);
+	}, 240_000);
 });
