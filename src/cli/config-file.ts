@@ -11,14 +11,10 @@ import { presetNames, presetPath } from './presets.ts';
 import { applySets } from './set-keys.ts';
 
 /**
- * The config `nameOrPath` (a preset's name, or a TOML file relative to `cwd`) with `sets` (`table.key=value`) applied, checked, defaults filled in.
+ * The config `nameOrPath` (a preset's name, or a TOML file relative to `cwd`) with `sets` (`table.key=value`) applied, checked, defaults filled in. A file with a
+ * table `[super_resolution]` is one of a cascade: `config` is then its base's.
  * @throws DiffusionPipeError of kind 'config' or 'input': no such preset or file, not TOML (with line and column), or a key or value that is wrong
  */
-export async function loadConfig(nameOrPath: string, sets: readonly string[], cwd: string): Promise<TrainConfig> {
-	return readTrainConfig(await loadRaw(nameOrPath, sets, cwd));
-}
-
-/** Like `loadConfig`, for a command that trains cascades, too: a file with a table `[super_resolution]` is one. */
 export async function loadTraining(
 	nameOrPath: string,
 	sets: readonly string[],

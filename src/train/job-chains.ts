@@ -53,7 +53,8 @@ async function vaeChain(path: string, { chain, sample }: Denoiser): Promise<Chai
 	return autoencoderKLEncoderChain(config, { height: height * factor, width: width * factor });
 }
 
-async function textChain(path: string): Promise<Chain> {
+/** The text encoder in `path`, with all that it gives. */
+export async function textChain(path: string): Promise<Chain> {
 	const place = join(await packagedPath(path, 'text_encoder.path'), 'config.json');
 	const raw = await readJsonObject(place);
 	const className = String((raw.architectures as readonly unknown[] | undefined)?.[0] ?? 'CLIPTextModel');

@@ -3,12 +3,14 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadConfig } from '../../src/cli/config-file.ts';
+import { loadTraining } from '../../src/cli/config-file.ts';
 import { presetNames, presetPath } from '../../src/cli/presets.ts';
 import { applySets, readValue } from '../../src/cli/set-keys.ts';
 import { DiffusionPipeError } from '../../src/core/errors.ts';
 import { samplerConfig } from '../../src/diffusion/samplers/index.ts';
 import { createDenoiser } from '../../src/models/index.ts';
+
+const loadConfig = async (...what: Parameters<typeof loadTraining>) => (await loadTraining(...what)).config;
 
 const smallest = '[model]\ntype = "M"\n[scheduler]\ntype = "S"\n[data]\ntype = "mnist"\n[train]\nmax_steps = 5\nbatch_size = 4\n';
 let folder: string;

@@ -104,4 +104,18 @@ describe('train with two models', () => {
 		const again = readCascadeConfig(parse(await readFile(join(cwd, 'again.toml'), 'utf8')));
 		expect(again.super_resolution.optimizer.lr).toBe(2e-3);
 	});
+
+	it('is planned for other devices, too', async () => {
+		await writeFile(
+			join(cwd, 'small.toml'),
+			text.replaceAll(
+				'type = "UNet2DModel"',
+				'type = "UNet2DModel"\nblock_out_channels = [32]\ndown_block_types = ["DownBlock2D"]\nup_block_types = ["UpBlock2D"]',
+			),
+		);
+		const context = fakeContext({ cwd });
+		expect(await runProgram(['plan', 'small.toml', '--accelerator', 'A100-80', '--devices', '2', '--stages', '2'], context)).toBe(0);
+		expect(context.out()).toMatch(/one pipeline of 2 stages, .* bidirectional/);
+		expect(context.out()).toMatch(/0 {2}base .*\n.*\n +2 {2}super_resolution +1 /);
+	});
 });

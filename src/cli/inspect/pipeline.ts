@@ -39,6 +39,12 @@ export async function describePipeline(path: string): Promise<Description> {
 			lines.push('', `${folder}: ${part[1]} of ${part[0]}`);
 		}
 	}
+	const larger = join(path, 'super_resolution');
+	if (existsSync(join(larger, 'model_index.json'))) {
+		const described = await describePipeline(larger);
+		parts.super_resolution = described.document;
+		lines.push('', ...described.lines);
+	}
 	const files = state ? await listFiles(path) : [];
 	if (state) {
 		lines.push('', 'config of the run', ...indented(stringify(state.config)), '', 'files');

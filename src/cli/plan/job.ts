@@ -105,9 +105,9 @@ async function configuredJob(name: string, given: Given, { cwd, note }: Surround
 }
 
 async function configOf(name: string, { set }: Given, cwd: string): Promise<TrainConfig> {
-	const { loadConfig } = await import('../config-file.ts');
+	const { loadTraining } = await import('../config-file.ts');
 	try {
-		return await loadConfig(name, set, cwd);
+		return (await loadTraining(name, set, cwd)).config;
 	} catch (error) {
 		const near = nearestName(name, Object.keys(namedJobs));
 		if (near === undefined || !(error instanceof DiffusionPipeError) || error.parts.place !== name) throw error;

@@ -8,10 +8,11 @@ import { type JobName, namedJob, namedJobs } from '../../plan/analytic/named-job
 import type { Precision } from '../../plan/analytic/precision.ts';
 import { profileOf } from '../../plan/analytic/profile.ts';
 import type { Profile } from '../../plan/profile/types.ts';
+import { cascadeJob } from '../../train/cascade/job.ts';
 import type { TrainConfig } from '../../train/config.ts';
 import { trainingJob } from '../../train/job-chains.ts';
 import { recomputeOf } from '../../train/recompute.ts';
-import { loadConfig } from '../config-file.ts';
+import { loadTraining } from '../config-file.ts';
 import { formatBytes, formatTable, plural } from '../format.ts';
 
 /** Where a job comes from: a published one, a preset, or a config file relative to `cwd` with keys set. */
@@ -65,12 +66,12 @@ function isNamed(source: JobSource): source is JobSource & { readonly name: JobN
 
 async function configured({ name, sets, cwd }: JobSource): Promise<{ readonly job: JobChains; readonly config: TrainConfig }> {
 	const near = nearestName(name, Object.keys(namedJobs));
-	const config = await loadConfig(name, sets, cwd).catch((error: unknown) => {
+	const { config, cascade } = await loadTraining(name, sets, cwd).catch((error: unknown) => {
 		// A published job was meant rather than a preset.
 		if (near === undefined || near === name || !(error instanceof DiffusionPipeError) || error.parts.place !== name) throw error;
 		throw new DiffusionPipeError(error.kind, error.what, { ...error.parts, hint: `did you mean ${near}?` });
 	});
-	return { job: await trainingJob(config, name), config };
+	return { job: cascade ? await cascadeJob(cascade, name) : await trainingJob(config, name), config };
 }
 
 /** Times at the largest batch and bytes, a line per layer, and what stands in what relation. */
