@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { measureProfile } from '../../engine/local/profile.ts';
+import type { Recompute } from '../../graph/saved.ts';
 import { type Chain, traceChain } from '../../nn/chain.ts';
 import type { Cluster } from '../../plan/cluster/types.ts';
 import { draftPlan } from '../../plan/draft.ts';
@@ -21,9 +22,9 @@ import { verifyProgram } from '../../program/verify.ts';
 import type { RunParts } from '../filled/parts.ts';
 import { inlineItems, profiledSizes } from '../filled/plan.ts';
 import { placeOptionsOf, replicasOf } from '../layout.ts';
-import { deviceCount, microBatchSize } from '../plan.ts';
+import { deviceCount, measuredSizes, microBatchSize } from '../plan.ts';
 import { localCluster, type Planned, withPeaks } from '../planned.ts';
-import { recomputeOf } from '../recompute.ts';
+import { firstThatFits, type SettledConfig } from '../recompute.ts';
 import type { SessionConfig, TrainingSession } from '../session.ts';
 import { backboneNames, type PerBackbone, perBackbone } from './config.ts';
 
@@ -34,6 +35,8 @@ export interface CascadePlan {
 	readonly cuts: PerBackbone<readonly number[]>;
 	/** Layers and measured times of every stage (0 where nothing was measured), down the devices for the base, then for the other. */
 	readonly stages: TrainingSession['plan']['stages'];
+	/** What the backward computes again. */
+	readonly recompute: Recompute;
 	/** What it was made from and what that predicts; absent when nothing was measured. */
 	readonly planned?: Planned & Pick<SearchResult, 'timeline'>;
 }
@@ -50,6 +53,9 @@ export interface CascadePlanOptions {
 	readonly onMeasure?: (layers: number) => void;
 }
 
+/** The configs of both, in whose layout it is settled what the backward computes again. */
+type Settled = PerBackbone<SessionConfig> & { readonly base: SettledConfig };
+
 /**
  * Compiles both chains (one output, `loss`, each) for the ranks of `config.base`, in opposite directions. Throws a config error when there are more stages than
  * layers, an input or program error when memory does not suffice.
@@ -62,15 +68,17 @@ export async function planCascade(
 	const { parallel: p } = config.base;
 	const { parts, known } = options;
 	checkStages(chains, p.pipeline_stages);
+	const settle = (of: (settled: Settled) => CascadePlan) => firstThatFits(config.base, (base) => of({ ...config, base }));
 	const found = known?.planned && fits(known.planned, chains, config, parts, known.cuts) ? known.planned : undefined;
-	if (found) return compiledPlan(chains, config, { ...found, ...walkPlan(found.plan, found.profile, found.cluster) }, options);
+	if (found)
+		return settle((each) => compiledPlan(chains, each, { ...found, ...walkPlan(found.plan, found.profile, found.cluster) }, options));
 	const cuts = fixedCuts(config, known?.cuts);
-	if (cuts && !parts) return unplanned(chains, config, cuts, options);
+	if (cuts && !parts) return settle((each) => unplanned(chains, each, cuts, options));
 	options.onMeasure?.(layerCount(chains, parts));
 	const profile = await measureCascade(chains, config.base, parts, options.moments > 2);
 	const cluster = localCluster(deviceCount(config.base), p.memory_bytes);
 	const manual = p.partition_method === 'manual' ? cuts : undefined;
-	return compiledPlan(chains, config, { profile, cluster, ...searched(config.base, profile, cluster, manual) }, options);
+	return settle((each) => compiledPlan(chains, each, { profile, cluster, ...searched(each.base, profile, cluster, manual) }, options));
 }
 
 function checkStages(chains: PerBackbone<Chain>, stages: number): void {
@@ -119,7 +127,7 @@ function fits(
 		plan.pipelines === p.data_parallel &&
 		plan.microBatches === t.gradient_accumulation_steps &&
 		plan.batch === t.batch_size &&
-		plan.recompute === (p.activation_checkpointing === 'full') &&
+		(p.activation_checkpointing === 'auto' || plan.recompute === (p.activation_checkpointing === 'full')) &&
 		plan.stages.every((stage) => stage.replicas === replicas[stage.rank]) &&
 		cluster.hosts * cluster.devicesPerHost === deviceCount(config.base) &&
 		names(profile.backbones) === backboneNames.join() &&
@@ -143,8 +151,6 @@ function measureCascade(
 	average: boolean,
 ): Promise<Profile> {
 	const { parallel: p } = config;
-	const micro = microBatchSize(config);
-	const shares = replicasOf(p).map((n) => Math.ceil(micro / n));
 	return measureProfile(
 		{
 			name: 'cascade',
@@ -152,7 +158,7 @@ function measureCascade(
 			frozen: (parts?.parts ?? []).map(({ name, chain }) => ({ name, chain })),
 		},
 		{
-			batchSizes: parts ? profiledSizes(config) : [...new Set([...shares, micro])].sort((a, b) => a - b),
+			batchSizes: parts ? profiledSizes(config) : measuredSizes(config),
 			threads: p.threads_per_device,
 			devices: Math.min(deviceCount(config), availableParallelism()),
 			average,
@@ -188,7 +194,7 @@ function searched(config: SessionConfig, profile: Profile, cluster: Cluster, man
 /** Lowers a plan, with its frozen work in it. */
 function compiledPlan(
 	chains: PerBackbone<Chain>,
-	config: PerBackbone<SessionConfig>,
+	config: Settled,
 	planned: Planned & Answer,
 	{ moments, parts }: CascadePlanOptions,
 ): CascadePlan {
@@ -196,7 +202,7 @@ function compiledPlan(
 	const training = lowerPlan(
 		plan,
 		backboneNames.map((name) => ({ chain: { ...chains[name], name } })),
-		{ moments, hyperSize: adamwHyperSize, recompute: recomputeOf(config.base) },
+		{ moments, hyperSize: adamwHyperSize, recompute: config.base.parallel.activation_checkpointing },
 	);
 	const compiled = parts ? { ...training, ...filled(training, planned, timeline, parts) } : training;
 	verify(compiled, config.base);
@@ -213,6 +219,7 @@ function compiledPlan(
 			ms: forwardMs + backwardMs,
 		})),
 		planned: { profile, cluster, plan: withPeaks(plan, compiled.program), timeline },
+		recompute: config.base.parallel.activation_checkpointing,
 	};
 }
 
@@ -234,7 +241,7 @@ function filled(
 /** The program of cuts about which nothing was measured. */
 function unplanned(
 	chains: PerBackbone<Chain>,
-	config: PerBackbone<SessionConfig>,
+	config: Settled,
 	cuts: PerBackbone<readonly number[]>,
 	{ moments }: CascadePlanOptions,
 ): CascadePlan {
@@ -248,7 +255,7 @@ function unplanned(
 			replicas: replicasOf(p),
 			microBatches: t.gradient_accumulation_steps,
 			microBatchSize: batch,
-			recompute: recomputeOf(config.base),
+			recompute: p.activation_checkpointing,
 			moments,
 			hyperSize: adamwHyperSize,
 		},
@@ -257,7 +264,7 @@ function unplanned(
 	const stages = backboneNames.flatMap((name) =>
 		stageRanges(chains[name].layers.length, cuts[name]).map(([from, to]) => ({ layers: layerNames(chains, name, from, to), ms: 0 })),
 	);
-	return { compiled, cuts, stages };
+	return { compiled, cuts, stages, recompute: p.activation_checkpointing };
 }
 
 function layerNames(chains: PerBackbone<Chain>, name: (typeof backboneNames)[number], from: number, to: number): string[] {

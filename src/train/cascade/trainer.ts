@@ -85,6 +85,7 @@ export async function trainCascade(config: CascadeConfig, options: CascadeOption
 				say({ kind: 'note', text: predictionText(plan.planned, parts !== undefined) });
 				await writePlanned(folder, plan.planned);
 			}
+			if (base.parallel.activation_checkpointing === 'auto') say({ kind: 'note', text: `activation checkpointing: ${plan.recompute}` });
 			const seeds = perBackbone((name) => config[name].seed);
 			session = await openCascadeSession(plan, base, { average: average !== undefined, parts, ...(resumed ? {} : { seeds }) });
 			open.push(session);
