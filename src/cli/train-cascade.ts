@@ -11,6 +11,7 @@ import { createProgress } from './progress.ts';
 interface Given extends Pick<GlobalValues, 'quiet'> {
 	readonly resume?: string | true | undefined;
 	readonly overwrite: boolean;
+	readonly allowConfigChange: boolean;
 	readonly dryRun: boolean;
 }
 
@@ -43,6 +44,7 @@ export async function runCascade(config: CascadeConfig, given: Given, context: C
 	const result = await trainCascade(config, {
 		resume: given.resume === true,
 		overwrite: given.overwrite,
+		allowConfigChange: given.allowConfigChange,
 		signal: context.signal,
 		samples: cascadeSamples,
 		onEvent(event) {

@@ -44,6 +44,8 @@ export type CascadeEvent =
 export interface CascadeOptions {
 	/** Goes on from the newest checkpoint of the run; begins anew when there is none. */
 	readonly resume?: boolean;
+	/** Resumes although the config differs from that of the checkpoint. */
+	readonly allowConfigChange?: boolean;
 	/** Removes a run that is in the output folder already. */
 	readonly overwrite?: boolean;
 	/** When aborted, the step under way is finished and a checkpoint written. */

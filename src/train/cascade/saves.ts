@@ -53,8 +53,12 @@ export interface ResumedCascade extends CascadeSave {
 	readonly planned: Planned | undefined;
 }
 
-/** The newest save of the run in `folder`. Throws a config error when what is learned is another than then. */
-export async function resumedCascade(folder: RunFolder, config: CascadeConfig): Promise<ResumedCascade | undefined> {
+/** The newest save of the run in `folder`. Throws a config error when what is learned is another than then, unless that is allowed. */
+export async function resumedCascade(
+	folder: RunFolder,
+	config: CascadeConfig,
+	allowConfigChange: boolean,
+): Promise<ResumedCascade | undefined> {
 	for (const name of backboneNames) await repairCheckpoints(join(folder.checkpoints, name));
 	const save = await newestCascadeSave(folder.root);
 	if (!save) return undefined;
@@ -62,11 +66,11 @@ export async function resumedCascade(folder: RunFolder, config: CascadeConfig): 
 	const old = states.base.config as unknown as CascadeConfig;
 	const each = backboneNames.flatMap((name) => configDifferences(old[name], config[name], '').map((text) => `${name}.${text}`));
 	const differences = [...each, ...configDifferences(old.condition_noise, config.condition_noise, 'condition_noise')];
-	if (differences.length > 0) {
+	if (differences.length > 0 && !allowConfigChange) {
 		throw new DiffusionPipeError('config', 'differs from the run that made the checkpoint', {
 			place: join(folder.checkpoints, 'base'),
 			found: differences.join('; '),
-			hint: 'give the old values',
+			hint: 'give the old values, or --allow-config-change to go on with the new ones',
 		});
 	}
 	return { ...save, cuts: perBackbone((name) => states[name].cuts), planned: await knownPlan(folder) };

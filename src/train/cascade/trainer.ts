@@ -50,12 +50,12 @@ interface Run {
  * @throws DiffusionPipeError: config and input errors before any work, engine errors during it
  */
 export async function trainCascade(config: CascadeConfig, options: CascadeOptions = {}): Promise<CascadeResult> {
-	const { resume = false, overwrite = false, onEvent: say = () => {} } = options;
+	const { resume = false, overwrite = false, allowConfigChange = false, onEvent: say = () => {} } = options;
 	const { base } = config;
 	const { batch_size: batchSize, flip, ema_decay } = base.train;
 	const average = ema_decay > 0 ? 2 : undefined;
 	const folder = runFolder(base.output_dir);
-	const resumed = resume ? await resumedCascade(folder, config) : undefined;
+	const resumed = resume ? await resumedCascade(folder, config, allowConfigChange) : undefined;
 	await prepareRunFolder(folder, { resume, overwrite });
 	say({ kind: 'note', text: `opening data set ${base.data.type}` });
 	const onBroken = (name: string, reason: string) => say({ kind: 'skipped', name, reason });

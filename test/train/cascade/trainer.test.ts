@@ -188,6 +188,8 @@ describe('trainCascade', () => {
 			super_resolution: { partition_split: [] },
 		});
 		expect(await trainCascade(readCascadeConfig(longer), { resume: true })).toMatchObject({ step: 5, finished: true });
+		const changed = readCascadeConfig({ ...longer, optimizer: { lr: 1e-2 } });
+		expect(await trainCascade(changed, { resume: true, allowConfigChange: true })).toMatchObject({ step: 5, finished: true });
 	});
 });
 
