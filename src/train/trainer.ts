@@ -220,7 +220,8 @@ export async function trainModel(given: TrainConfig, options: TrainOptions = {})
 		const { plan, parameters: placed } = session;
 		const parameters = locked ? placed.filter((p) => !isLocked(p)) : placed;
 		if (locked) await readLocked(placed, locked);
-		const drawnFrom = locked ? await wholeParameters(placed, denoiser.chain, locked) : placed;
+		const whole = config.eval.every_steps > 0 || config.sample.enabled;
+		const drawnFrom = locked && whole ? await wholeParameters(placed, denoiser.chain, locked) : placed;
 		const cuts = () => (control && config.frozen.cache === 'fill' ? wholeCuts(session!.plan.cuts, control) : session!.plan.cuts);
 		if (plan.planned) await writePlanned(folder, plan.planned);
 		if (config.parallel.activation_checkpointing === 'auto') say({ kind: 'note', text: `activation checkpointing: ${plan.recompute}` });

@@ -13,7 +13,7 @@ export interface TinyControl {
 	readonly pipeline: string;
 	/** Folder of images. */
 	readonly data: string;
-	/** The config of a run in the folder `name` below `root`; `over` replaces keys of tables. */
+	/** The config of a run in the folder `name` below `root`; `over` replaces keys of tables, with undefined it takes them away. */
 	rawOf(name: string, over?: Tables): Record<string, unknown>;
 	configOf(name: string, over?: Tables): TrainConfig;
 	/** Losses of the steps of a run, and of its held-out examples. */
@@ -58,7 +58,8 @@ export async function tinyControl(images: readonly (readonly [number, number])[]
 		log: { tensorboard: false },
 	};
 	const rawOf = (name: string, over: Tables = {}) => {
-		const merged = Object.fromEntries(Object.entries(base).map(([table, keys]) => [table, { ...keys, ...over[table] }]));
+		const given = (keys: Record<string, unknown>) => Object.fromEntries(Object.entries(keys).filter(([, value]) => value !== undefined));
+		const merged = Object.fromEntries(Object.entries(base).map(([table, keys]) => [table, given({ ...keys, ...over[table] })]));
 		return { output_dir: join(root, name), seed: 7, ...over, ...merged };
 	};
 	return {

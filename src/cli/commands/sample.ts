@@ -12,7 +12,7 @@ const options = {
 	strength: { kind: 'number', value: 'x', min: 0, summary: 'How much of that picture is given up, from 0 to 1' },
 	height: { kind: 'integer', value: 'pixels', min: 1, summary: "Height of the pictures; the model's own unless given" },
 	width: { kind: 'integer', value: 'pixels', min: 1, summary: "Width of the pictures; the model's own unless given" },
-	controlnet: { kind: 'text', value: 'folder', summary: 'ControlNet to steer with, a folder or a name on the hub' },
+	controlnet: { kind: 'text', value: 'folder', summary: 'ControlNet to steer with: a folder, a run, or a name on the hub' },
 	controlImage: { kind: 'text', value: 'file', summary: 'Picture of edges, depth or the like for the ControlNet' },
 	controlScale: { kind: 'number', value: 'x', min: 0, summary: 'How strongly the ControlNet steers; 1 unless given' },
 	lora: { kind: 'list', value: 'run|folder|file', summary: 'LoRA to add to the model; may be given several times' },

@@ -16,7 +16,7 @@ import type { ControlChains } from './types.ts';
 export interface ControlJob {
 	readonly denoiser: Denoiser;
 	readonly control: ControlChains;
-	/** The trained chain with its objective, as `[frozen] cache` has it: with the locked U-Net's encoder in it, or without. */
+	/** The trained chain with its objective, with the locked U-Net's encoder in it. */
 	readonly chain: Chain;
 	/** The job with all that is frozen apart. */
 	readonly job: Omit<JobChains, 'name'>;
@@ -24,7 +24,7 @@ export interface ControlJob {
 
 /** The chains of `model`, a ControlNet, as `config` (completed) trains it. No weights are read. Throws config and input errors where things do not fit. */
 export async function controlJob(config: TrainConfig, model: TrainedModel): Promise<ControlJob> {
-	const { vae, text_encoder, train, frozen } = config;
+	const { vae, text_encoder, train } = config;
 	const data = await openDataSet(config.data as DataOptions);
 	const folder = vae.path === '' ? '' : await packagedPath(vae.path, 'vae.path');
 	const own = await openRunParts(folder, await packagedPath(text_encoder.path, 'text_encoder.path'), data, false);
@@ -38,7 +38,7 @@ export async function controlJob(config: TrainConfig, model: TrainedModel): Prom
 	return {
 		denoiser,
 		control: control!,
-		chain: frozen.cache === 'fill' ? run.chain : trainingChain(denoiser.chain, { ...denoiser, globalBatch: train.batch_size }),
+		chain: trainingChain(denoiser.chain, { ...denoiser, globalBatch: train.batch_size }),
 		job: {
 			backbones: [{ name: 'model', chain: run.chain, losses: ['loss'] }],
 			frozen: run.parts.map(({ name, chain, takes }) => ({

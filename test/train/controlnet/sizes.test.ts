@@ -1,5 +1,5 @@
 /** @file ControlNets trained on images of several sizes, and what is known of their training beforehand: dry runs and jobs to profile. */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'smol-toml';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -18,6 +18,12 @@ afterAll(() => tiny.remove());
 
 const none = { enabled: false };
 
+/** The keys of a model folder's `config.json`. */
+function readConfig(folder: string): Record<string, unknown> {
+	const { _class_name: _, ...config } = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as Record<string, unknown>;
+	return config;
+}
+
 it('trains on buckets of sizes, filled or not, to the same losses', async () => {
 	const losses = async (name: string, cache: string) => {
 		const over = { data: { buckets: [[24, side]] }, frozen: { cache }, sample: none, eval: { every_steps: 0 } };
@@ -26,6 +32,31 @@ it('trains on buckets of sizes, filled or not, to the same losses', async () => 
 	};
 	const [inline, fill] = [await losses('inline', 'inline'), await losses('fill', 'fill')];
 	expect(inline).toHaveLength(4);
+	fill.forEach((loss, i) => {
+		expect(Math.abs(loss / inline[i]! - 1)).toBeLessThan(2e-5);
+	});
+}, 240_000);
+
+it('controls a U-Net of pixels, from a run: without an autoencoder the locked encoder is fed the pictures a step early', async () => {
+	const unet = tiny.configOf('unet', {
+		model: {
+			...readConfig(join(tiny.pipeline, 'unet')),
+			type: 'UNet2DConditionModel',
+			...{ pretrained: undefined, conditioning_embedding_out_channels: undefined },
+			...{ in_channels: 3, out_channels: 3, sample_size: side },
+		},
+		text_encoder: { path: join(tiny.pipeline, 'text_encoder'), tokenizer: join(tiny.pipeline, 'tokenizer') },
+		parallel: { pipeline_stages: 1, partition_method: 'time', partition_split: undefined },
+		...{ train: { max_steps: 1 }, sample: none, eval: { every_steps: 0 } },
+	});
+	await trainModel(unet);
+	const losses = async (name: string, cache: string) => {
+		const model = { pretrained: unet.output_dir, conditioning_embedding_out_channels: [8] };
+		await trainModel(tiny.configOf(name, { model, frozen: { cache }, train: { max_steps: 2 }, sample: none, eval: { every_steps: 0 } }));
+		return tiny.lossesOf(name).train;
+	};
+	const [inline, fill] = [await losses('pixels-inline', 'inline'), await losses('pixels-fill', 'fill')];
+	expect(inline).toHaveLength(2);
 	fill.forEach((loss, i) => {
 		expect(Math.abs(loss / inline[i]! - 1)).toBeLessThan(2e-5);
 	});

@@ -95,10 +95,16 @@ describe('a ControlNet in training', () => {
 	}, 240_000);
 
 	it('begins with another ControlNet’s weights where one is named', async () => {
-		const controlnet = await writeTinyControlNet(join(root, 'first-control'));
+		const controlnet = await writeTinyControlNet(join(root, 'first-control'), { global_pool_conditions: true });
 		const {
 			train: [loss],
-		} = await trained('further', { model: { controlnet }, train: { max_steps: 1 }, parallel: one, eval: { every_steps: 0 } });
+		} = await trained('further', {
+			model: { controlnet },
+			train: { max_steps: 1 },
+			parallel: one,
+			eval: { every_steps: 0 },
+			frozen: { cache: 'disk', cache_dir: join(root, 'cache') },
+		});
 		expect(Math.abs(loss! / alone.train[0]! - 1)).toBeGreaterThan(1e-3);
 	}, 240_000);
 });
