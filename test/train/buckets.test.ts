@@ -84,7 +84,7 @@ describe('sizes', () => {
 			{ height: 8, width: 12, size: 8 },
 		];
 		const order = (runLength: number | undefined, row: number) => {
-			const at = bucketSteps(buckets, 3, 2, runLength);
+			const at = bucketSteps({ buckets, seed: 3, batchSize: 2, runLength });
 			return Array.from({ length: 14 }, (_, step) => at(14 * row + step));
 		};
 		for (const row of [0, 1, 5]) {
@@ -109,7 +109,11 @@ describe('sizes', () => {
 				),
 			).size,
 		).toBeGreaterThan(1);
-		expect(stepsOfBuckets(buckets, bucketSteps(buckets, 3, 2, 4), 28)).toEqual([20, 8]);
+		const given = { buckets, seed: 3, batchSize: 2, runLength: 4 };
+		for (const steps of [0, 5, 14, 28, 33]) {
+			const first = Array.from({ length: steps }, (_, step) => bucketSteps(given)(step).bucket);
+			expect(stepsOfBuckets(given, steps)).toEqual([0, 1].map((bucket) => first.filter((each) => each === bucket).length));
+		}
 	});
 
 	it('gives every bucket’s examples once in a row of steps, in batches of one size, the same whenever asked', async () => {
@@ -130,7 +134,7 @@ describe('sizes', () => {
 		]);
 		const one = make();
 		for (const step of [5, 2, 11]) expect((await one(step)).names).toEqual((await make()(step)).names);
-		const steps = bucketSteps(set.buckets!, 3, 2);
+		const steps = bucketSteps({ buckets: set.buckets!, seed: 3, batchSize: 2 });
 		expect(
 			Array.from({ length: 18 }, (_, s) => steps(s))
 				.filter((s) => s.bucket === 1)

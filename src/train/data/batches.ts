@@ -41,7 +41,7 @@ export function batchMaker(dataSet: DataSet, options: BatchOptions, resources: B
 	const members = membersOf(dataSet);
 	const orders = members.map(({ length }, b) => permutations(randomStream(seed, buckets ? `data.order.${b}` : 'data.order'), length));
 	const bucketAt = buckets
-		? bucketSteps(buckets, seed, batchSize, bucketRunLength)
+		? bucketSteps({ buckets, seed, batchSize, runLength: bucketRunLength })
 		: (step: number): BucketStep => ({ bucket: 0, start: step * batchSize });
 	const flips = randomStream(seed, 'data.flip');
 	const load = exampleCache(dataSet, cacheBytes, onBroken);

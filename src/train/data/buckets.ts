@@ -1,5 +1,4 @@
 /** @file Images of several sizes: which size an image is brought to, and which steps train on which. */
-import { DiffusionPipeError } from '../../core/errors.ts';
 import { randomStream } from '../../core/random.ts';
 import type { Bucket, DataSet, PixelSize } from './types.ts';
 
@@ -41,43 +40,72 @@ export interface BucketStep {
 	readonly start: number;
 }
 
+/** What the order of steps over buckets is made from. */
+export interface BucketOrder {
+	readonly buckets: readonly Bucket[];
+	readonly seed: number | bigint;
+	/** Examples of a step. */
+	readonly batchSize: number;
+	/** Steps of one bucket that come in a row, at most; 1 unless given. */
+	readonly runLength?: number | undefined;
+}
+
+/** Steps [from, to) of a row train on a bucket, of whose steps in the row `before` come before them. */
+interface BucketRun {
+	readonly bucket: number;
+	readonly from: number;
+	readonly to: number;
+	readonly before: number;
+}
+
+/** Steps of each bucket in a row, of all, and the runs of a row in their order; that of the last row asked for is kept. */
+function rowsOf({ buckets, seed, batchSize, runLength = 1 }: BucketOrder) {
+	const each = buckets.map(({ size }) => Math.ceil(size / batchSize));
+	const lengths = each.flatMap((count, bucket) => {
+		const parts = Math.ceil(count / runLength);
+		const bound = (part: number) => Math.round((part * count) / parts);
+		return Array.from({ length: parts }, (_, part) => ({ bucket, steps: bound(part + 1) - bound(part) }));
+	});
+	const stream = randomStream(seed, 'data.buckets');
+	let known: { readonly row: number; readonly runs: readonly BucketRun[] } | undefined;
+	const runs = (row: number): readonly BucketRun[] => {
+		if (known?.row === row) return known.runs;
+		const done = each.map(() => 0);
+		let from = 0;
+		const ordered = Array.from(stream.permutation(row, lengths.length), (at): BucketRun => {
+			const { bucket, steps } = lengths[at]!;
+			const run = { bucket, from, to: from + steps, before: done[bucket]! };
+			from += steps;
+			done[bucket]! += steps;
+			return run;
+		});
+		known = { row, runs: ordered };
+		return ordered;
+	};
+	return { each, length: each.reduce((a, b) => a + b, 0), runs };
+}
+
 /**
  * The function from steps to buckets. Every bucket gives as many batches in a row of steps as hold its examples once, the last one filled up from its next
  * permutation. A bucket's batches come in as few runs as have `runLength` steps at most, of equal length within one; in which order the runs come is drawn anew
  * for each row (stream `data.buckets`).
  */
-export function bucketSteps(
-	buckets: readonly Bucket[],
-	seed: number | bigint,
-	batchSize: number,
-	runLength = 1,
-): (step: number) => BucketStep {
-	const each = buckets.map(({ size }) => Math.ceil(size / batchSize));
-	const runs = each.flatMap((count, bucket) => {
-		const parts = Math.ceil(count / runLength);
-		const bound = (part: number) => Math.round((part * count) / parts);
-		return Array.from({ length: parts }, (_, part) => ({ bucket, steps: bound(part + 1) - bound(part) }));
-	});
-	const length = each.reduce((a, b) => a + b, 0);
-	const stream = randomStream(seed, 'data.buckets');
+export function bucketSteps(order: BucketOrder): (step: number) => BucketStep {
+	const { each, length, runs } = rowsOf(order);
 	return (step) => {
 		const row = Math.floor(step / length);
-		const done = buckets.map(() => 0);
-		let left = step % length;
-		for (const at of stream.permutation(row, runs.length)) {
-			const { bucket, steps } = runs[at]!;
-			if (left < steps) return { bucket, start: (row * each[bucket]! + done[bucket]! + left) * batchSize };
-			left -= steps;
-			done[bucket]! += steps;
-		}
-		throw new DiffusionPipeError('internal', 'a row of steps is too short', { place: 'data.buckets', found: String(step) });
+		const at = step % length;
+		const { bucket, from, before } = runs(row).find(({ to }) => at < to)!;
+		return { bucket, start: (row * each[bucket]! + before + at - from) * order.batchSize };
 	};
 }
 
-/** How many of the first `steps` steps train on each bucket, where `at` is its function from steps. */
-export function stepsOfBuckets(buckets: readonly Bucket[], at: (step: number) => BucketStep, steps: number): number[] {
-	const counts = buckets.map(() => 0);
-	for (let step = 0; step < steps; step++) counts[at(step).bucket]!++;
+/** How many of the first `steps` steps train on each bucket. */
+export function stepsOfBuckets(order: BucketOrder, steps: number): number[] {
+	const { each, length, runs } = rowsOf(order);
+	const row = Math.floor(steps / length);
+	const counts = each.map((count) => row * count);
+	for (const { bucket, from, to } of runs(row)) counts[bucket]! += Math.max(0, Math.min(to, steps % length) - from);
 	return counts;
 }
 

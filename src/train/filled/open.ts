@@ -6,7 +6,7 @@ import { formatProgram } from '../../program/text.ts';
 import type { SizedParts } from '../buckets.ts';
 import type { TrainConfig } from '../config.ts';
 import type { LockedUNet } from '../controlnet/types.ts';
-import { bucketSteps, sizeKey, stepsOfBuckets } from '../data/buckets.ts';
+import { sizeKey, stepsOfBuckets } from '../data/buckets.ts';
 import type { Loader } from '../data/loader.ts';
 import type { TrainEvent } from '../events.ts';
 import { packagedPath } from '../frozen.ts';
@@ -128,7 +128,8 @@ function sizesOf({ chain, control, config, loader, maker, bySize = new Map(), fo
 	const { buckets, bucketRunLength, height, width } = loader.info;
 	const first = { key: sizeKey({ height, width }), pixels: { height, width }, chain, control, maker, folder };
 	if (!buckets) return [{ ...first, steps: firstStep }];
-	const counts = stepsOfBuckets(buckets, bucketSteps(buckets, config.seed, config.train.batch_size, bucketRunLength), firstStep);
+	const order = { buckets, seed: config.seed, batchSize: config.train.batch_size, runLength: bucketRunLength };
+	const counts = stepsOfBuckets(order, firstStep);
 	const stepsAt = (key: string) => counts[buckets.findIndex((size) => sizeKey(size) === key)] ?? 0;
 	const others = buckets.flatMap((pixels) => {
 		const [key, parts] = [sizeKey(pixels), bySize.get(sizeKey(pixels))];
