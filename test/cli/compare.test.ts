@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readCluster } from '../../src/plan/cluster/read.ts';
+import { kindsPredicted } from '../../src/plan/expected.ts';
 import { readPlan } from '../../src/plan/plan-json.ts';
 import { readProfile } from '../../src/plan/profile/read.ts';
 import { walkPlan } from '../../src/plan/search/simulate-plan.ts';
@@ -92,6 +93,62 @@ describe('compare', () => {
 	it('takes files of one’s own', async () => {
 		const { out } = await compare('--plan', 'run/plan.json', '--timeline', 'run/timeline.json', '--json');
 		expect(out).toBe((await compare('run', '--json')).out);
+	});
+
+	it('shows both kinds of step of a run with self-conditioning, and what is to be expected of both', async () => {
+		const profile = sampleProfile();
+		const [backbone] = profile.backbones;
+		await writeFile(join(cwd, 'self.json'), JSON.stringify({ ...profile, backbones: [{ ...backbone!, selfConditioning: 0.25 }] }));
+		const shape = ['--stages', '2', '--pipelines', '2', '--micro-batches', '4', '--schedule', '1f1b', '--effort', '0'];
+		const planned = await runCli(['plan', '--profile', 'self.json', '--cluster', 'c.json', '--batch', '32', ...shape, '--out', 'both'], {
+			cwd,
+		});
+		for (const words of [/^ {2}without self-conditioning +\S+ ms +75\.0 % of/m, /^ {2}with self-conditioning +\S+ ms +25\.0 % of/m])
+			expect(planned.out).toMatch(words);
+		expect(planned.out.split('\n').filter((line) => /^device \d+,.*\|/.test(line))).toHaveLength(4);
+		const read = async (name: string) => JSON.parse(await readFile(join(cwd, 'both', name), 'utf8')) as unknown;
+		const walked = walkPlan(
+			readPlan(await read('plan.json')),
+			readProfile(await read('profile.json')),
+			readCluster(await read('cluster.json')),
+		);
+		const save = (name: string, kind: (typeof kinds)[0], factor: number) => {
+			const { devices } = planTimeline(kind);
+			const slower = devices.map(({ device, spans }) => ({
+				device,
+				spans: spans.map((s) => ({ ...s, start: factor * s.start, end: factor * s.end })),
+			}));
+			const record: StepRecord = { version: 1, step: 7, stepMs: 100, ...(kind.swept ? { swept: true } : {}), devices: slower, memory: [] };
+			return writeFile(join(cwd, 'both', name), JSON.stringify(recordDocument(record)));
+		};
+		const kinds = kindsPredicted(walked);
+		await save('timeline.json', kinds[0]!, 2);
+		await save('timeline-swept.json', kinds[1]!, 3);
+		const { out } = await compare('both', '--out', 'both/page.html');
+		for (const words of [/expected iteration +\S+ ms predicted/, /iteration without self-conditioning .*\+100\.0 %/])
+			expect(out).toMatch(words);
+		expect(out).toMatch(/iteration with self-conditioning .*\+200\.0 %/);
+		expect(out.split('\n').filter((line) => /^device \d+ \|/.test(line))).toHaveLength(8);
+		const html = await readFile(join(cwd, 'both/page.html'), 'utf8');
+		for (const words of ['>measured with self-conditioning<', 'All devices without self-conditioning']) expect(html).toContain(words);
+		interface Document {
+			readonly iterationMs: Pair;
+			readonly selfConditioning: { readonly expectedMs: Pair; readonly swept: boolean; readonly iterationMs: Pair };
+		}
+		const { iterationMs, selfConditioning: swept } = JSON.parse((await compare('both', '--json')).out) as Document;
+		expect(iterationMs.relative).toBeCloseTo(1, 4);
+		expect(swept).toMatchObject({ swept: true, probability: 0.25 });
+		expect(swept.iterationMs.relative).toBeCloseTo(2, 4);
+		expect(swept.expectedMs.measured).toBeCloseTo(0.75 * iterationMs.measured + 0.25 * swept.iterationMs.measured, 6);
+		expect(swept.expectedMs.predicted).toBeCloseTo(((await read('plan.json')) as { iterationMs: number }).iterationMs, 6);
+		// Alone it is told by itself; a plan without self-conditioning has nothing to compare it with.
+		const alone = ['--plan', 'both/plan.json', '--timeline', 'both/timeline-swept.json', '--json'];
+		expect(JSON.parse((await compare(...alone)).out)).toMatchObject({
+			swept: true,
+			iterationMs: { predicted: swept.iterationMs.predicted },
+		});
+		const other = await compare('--plan', 'run/plan.json', '--timeline', 'both/timeline-swept.json');
+		expect([other.code, other.err]).toEqual([2, expect.stringContaining('is a step with self-conditioning')]);
 	});
 
 	it('says what is missing and how to get it', async () => {
