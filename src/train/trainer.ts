@@ -27,7 +27,7 @@ import type { TrainConfig } from './config.ts';
 import { configDifferences } from './config-difference.ts';
 import { completedConfig } from './controlnet/config.ts';
 import { type ControlSamples, controlSamples } from './controlnet/samples.ts';
-import { isLocked, readLocked, wholeCuts, wholeParameters } from './controlnet/weights.ts';
+import { checkLocked, isLocked, readLocked, wholeCuts, wholeParameters } from './controlnet/weights.ts';
 import { sizeKey } from './data/buckets.ts';
 import type { DataOptions } from './data/index.ts';
 import { type Loader, openLoader } from './data/loader.ts';
@@ -149,6 +149,7 @@ export async function trainModel(given: TrainConfig, options: TrainOptions = {})
 	try {
 		model = await openTrainedModel(config);
 		const { className, base, locked } = model;
+		if (resumed && locked && !options.allowConfigChange) await checkLocked(locked, resumed.path);
 		frozen = await openFrozenParts(config, loader.info, say);
 		const tokens = frozen.text ? { tokens: frozen.text.states[0] } : {};
 		// A ControlNet has no size of its own.

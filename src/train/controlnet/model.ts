@@ -58,6 +58,7 @@ export async function openTrainedControlNet({
 			className: unetClass,
 			config: { _class_name: unetClass, ...unetConfig },
 			weights: unet.weights,
+			weightsFile: unet.weightsFile,
 		};
 		return {
 			className,

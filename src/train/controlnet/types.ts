@@ -9,6 +9,8 @@ export interface LockedUNet {
 	/** Its config, checked, with all defaults. */
 	readonly config: Readonly<Record<string, unknown>>;
 	readonly weights: TensorReader;
+	/** Name of the file of weights, or of their index. */
+	readonly weightsFile: string;
 }
 
 /** A ControlNet and its U-Net (with control residuals as inputs), apart, for the same size of samples. */

@@ -1,8 +1,13 @@
 /** @file The weights of a ControlNet's run: which are trained, and where those of the locked U-Net come from. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DiffusionPipeError } from '../../core/errors.ts';
 import { sizeOf } from '../../core/tensor.ts';
 import { toFloat32 } from '../../io/half.ts';
+import { readModelFolder } from '../../io/model-folder.ts';
 import { locked, splitUNet } from '../../models/locked-unet.ts';
 import { type Chain, traceChain } from '../../nn/chain.ts';
+import { digestOfPart } from '../cache/disk-cache.ts';
 import { readParameter } from '../checkpoint.ts';
 import type { PlacedParameter } from '../parameters.ts';
 import type { ControlChains, LockedUNet } from './types.ts';
@@ -16,6 +21,34 @@ export async function readLocked(parameters: readonly PlacedParameter[], { weigh
 		const values = await readParameter(weights, p.name.slice(locked.length), p.shape, folder);
 		for (const view of p.views('parameter')) view.set(values);
 	}
+}
+
+/**
+ * Throws a config error when the U-Net in the checkpoint `path` has other weights than `locked`: what is learned depends on them. Files that are links to
+ * the same one are not read.
+ */
+export async function checkLocked({ folder, weights, weightsFile }: LockedUNet, path: string): Promise<void> {
+	const saved = join(path, 'unet');
+	const inode = (of: string) =>
+		stat(join(of, weightsFile)).then(
+			({ dev, ino }) => `${dev} ${ino}`,
+			() => undefined,
+		);
+	const own = await inode(folder);
+	// One index may stand for other shards.
+	if (weightsFile.endsWith('.safetensors') && own !== undefined && own === (await inode(saved))) return;
+	const before = await readModelFolder(saved);
+	try {
+		if ((await digestOfPart(before.weights, '')) === (await digestOfPart(weights, ''))) return;
+	} finally {
+		await before.weights.close();
+	}
+	throw new DiffusionPipeError('config', 'is another U-Net than when the checkpoint was made', {
+		place: 'model.pretrained',
+		expected: `the weights in ${saved}`,
+		found: folder,
+		hint: 'give the old one back, or --allow-config-change to go on with this one',
+	});
 }
 
 /**

@@ -1,9 +1,10 @@
 /** @file Training a ControlNet from a config: the same losses inline, filled and on one device, exact resuming, and a folder that pictures are drawn with. */
-import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sampleToFile, trainingSamples } from '../../../src/generate/index.ts';
-import { readModelFolder, readPipelineIndex } from '../../../src/io/model-folder.ts';
+import { readModelFolder, readPipelineIndex, writeModelFolder } from '../../../src/io/model-folder.ts';
 import { readTrainConfig } from '../../../src/train/config.ts';
 import { trainModel } from '../../../src/train/trainer.ts';
 import { side, type Tables, type TinyControl, tinyControl } from '../../helpers/tiny-control.ts';
@@ -60,6 +61,22 @@ describe('a ControlNet in training', () => {
 		};
 		expect(await from('inline', 'inline-stopped', 'inline')).toEqual(lossesOf('inline'));
 		expect(await from('fill', 'fill-stopped', 'fill')).toEqual(lossesOf('fill'));
+		// Beside a U-Net with other weights it would learn something else.
+		const other = join(root, 'other-pipeline');
+		cpSync(pipeline, other, { recursive: true });
+		await rename(pipeline, `${pipeline}-kept`);
+		await rename(other, pipeline);
+		expect(await from('inline', 'inline-copy', 'inline')).toEqual(lossesOf('inline'));
+		const { config, weights } = await readPart(join(pipeline, 'unet'));
+		const tensors = [...weights].map(([name, t]) => ({
+			...t,
+			name,
+			data: name === 'conv_out.bias' ? new Float32Array(4).fill(1) : t.data,
+		}));
+		await writeModelFolder(join(pipeline, 'unet'), config, tensors, { replace: true });
+		await expect(from('inline', 'inline-other', 'inline')).rejects.toThrow(/model.pretrained: is another U-Net than when/);
+		rmSync(pipeline, { recursive: true });
+		await rename(`${pipeline}-kept`, pipeline);
 		// The other way of running the frozen parts goes on from it, too.
 		likeAlone(await from('fill', 'fill-inline', 'inline'));
 	}, 240_000);
