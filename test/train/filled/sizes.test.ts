@@ -112,6 +112,32 @@ it('plans every size again from its own steps: what fills the bubbles changes, c
 			if (line[key] !== undefined) expect(Math.abs(found[i]![key]! / line[key] - 1)).toBeLessThan(1e-5);
 }, 180_000);
 
+it('fills text encoders alone, changes sizes with every step, and bears a first size without images', async () => {
+	const over = {
+		model: {
+			...{ type: 'PixArtTransformer2DModel', sample_size: 32, patch_size: 2, in_channels: 3, out_channels: 3, num_layers: 2 },
+			...{ num_attention_heads: 2, attention_head_dim: 8, cross_attention_dim: 16, caption_channels: 96 },
+		},
+		data: {
+			...{ type: 'folder', path: data, height: 32, width: 32, bucket_run_length: 1 },
+			buckets: [
+				[8, 8],
+				[12, 8],
+			],
+		},
+		vae: { path: '' },
+		train: { max_steps: 5, batch_size: 2, gradient_accumulation_steps: 2 },
+		eval: { every_steps: 0 },
+	};
+	const [inline, fill] = [join(root, 'text-inline'), join(root, 'text-fill')];
+	await trainModel(configOf(inline, 'inline', over));
+	await trainModel(configOf(fill, 'fill', over));
+	const [expected, found] = [await readLosses(inline), await readLosses(fill)];
+	expect([...found.keys()]).toEqual([1, 2, 3, 4, 5]);
+	for (const [step, loss] of expected) expect(Math.abs(found.get(step)! / loss - 1)).toBeLessThan(1e-5);
+	expect(existsSync(join(fill, 'sizes', '8x8', 'plan.json')) && existsSync(join(fill, 'sizes', '8x12', 'plan.json'))).toBe(true);
+}, 180_000);
+
 it('reads the weights of frozen parts once, into memory that the devices of every size share', async () => {
 	const store = frozenStore();
 	let reads = 0;
