@@ -74,7 +74,7 @@ export { formatSchedule, formatScheduleGrid, parseSchedule } from './plan/schedu
 export type { PlacedSchedule, Schedule } from './plan/schedules/types.ts';
 export { searchPlan } from './plan/search/index.ts';
 export { simulatePlan, walkPlan } from './plan/search/simulate-plan.ts';
-export type { SearchOptions, SearchResult } from './plan/search/types.ts';
+export type { PlanAnswer, SearchOptions, SearchResult } from './plan/search/types.ts';
 export type { Plan } from './plan/types.ts';
 export { adamwGraph, adamwHyper } from './program/adamw.ts';
 export { toChromeTrace } from './program/chrome-trace.ts';

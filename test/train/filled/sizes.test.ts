@@ -89,6 +89,21 @@ it('gives the losses of a run that encodes inline, keeps a plan of every size, a
 	expect([...(await readLosses(fill))]).toEqual([...found]);
 }, 180_000);
 
+it('trains self-conditioned models on every size, and goes on to the same bits after steps of either kind', async () => {
+	const [inline, fill] = [join(root, 'self-inline'), join(root, 'self-fill')];
+	const over = { objective: { self_conditioning: 0.5 }, checkpoint: { every_steps: 1, keep_last: 12 }, eval: { every_steps: 0 } };
+	await trainModel(configOf(inline, 'inline', over));
+	await trainModel(configOf(fill, 'fill', over));
+	const [expected, found] = [await readLosses(inline), await readLosses(fill)];
+	for (const [step, loss] of expected) expect(Math.abs(found.get(step)! / loss - 1)).toBeLessThan(1e-5);
+	for (const folder of [fill, join(fill, 'sizes', '16x24')])
+		expect(readPlan(JSON.parse(await readFile(join(folder, 'plan.json'), 'utf8'))).selfConditioning!.fill.length).toBeGreaterThan(0);
+	for (const step of [7, 6]) {
+		await trainModel(configOf(fill, 'fill', over), { resume: join(fill, 'checkpoints', `step-${String(step).padStart(8, '0')}`) });
+		expect([...(await readLosses(fill))]).toEqual([...found]);
+	}
+}, 180_000);
+
 it('plans every size again from its own steps: what fills the bubbles changes, cuts and losses do not', async () => {
 	const [inline, again] = [join(root, 'inline'), join(root, 'again')];
 	const notes: string[] = [];
