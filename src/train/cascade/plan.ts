@@ -20,13 +20,14 @@ import type { FrozenPart } from '../../program/fill/types.ts';
 import { type CompiledPipelines, lowerPipelines, lowerPlan, stageRanges } from '../../program/lower.ts';
 import { verifyProgram } from '../../program/verify.ts';
 import type { RunParts } from '../filled/parts.ts';
-import { inlineItems, profiledSizes } from '../filled/plan.ts';
+import { inlineItems } from '../filled/plan.ts';
 import { placeOptionsOf, replicasOf } from '../layout.ts';
-import { deviceCount, measuredSizes, microBatchSize } from '../plan.ts';
+import { deviceCount, microBatchSize } from '../plan.ts';
 import { localCluster, type Planned, withPeaks } from '../planned.ts';
 import { firstThatFits, type SettledConfig } from '../recompute.ts';
 import type { SessionConfig, TrainingSession } from '../session.ts';
 import { backboneNames, type PerBackbone, perBackbone } from './config.ts';
+import { fits, fixedCuts, knownProfile, sizesOf } from './known.ts';
 
 /** The program of a cascade with what is known of its stages. */
 export interface CascadePlan {
@@ -47,7 +48,7 @@ export interface CascadePlanOptions {
 	readonly moments: number;
 	/** Frozen parts to run in the bubbles. */
 	readonly parts?: RunParts | undefined;
-	/** Of the run resumed: its plan, taken as it is where it is one of this layout, and its cuts, taken where nothing is to be filled. */
+	/** Of the run resumed: its plan, taken as it is where it is one of this layout, or else its profile; and its cuts, kept where nothing is to be filled. */
 	readonly known?: { readonly planned: Planned | undefined; readonly cuts: PerBackbone<readonly number[]> } | undefined;
 	/** Hears that layers are going to be measured. */
 	readonly onMeasure?: (layers: number) => void;
@@ -73,12 +74,14 @@ export async function planCascade(
 	if (found)
 		return settle((each) => compiledPlan(chains, each, { ...found, ...walkPlan(found.plan, found.profile, found.cluster) }, options));
 	const cuts = fixedCuts(config, known?.cuts);
-	if (cuts && !parts) return settle((each) => unplanned(chains, each, cuts, options));
-	options.onMeasure?.(layerCount(chains, parts));
-	const profile = await measureCascade(chains, config.base, parts, options.moments > 2);
+	const old = known?.planned && knownProfile(known.planned.profile, chains, config.base, parts);
+	if (cuts && !parts && !old) return settle((each) => unplanned(chains, each, cuts, options));
+	if (!old) options.onMeasure?.(layerCount(chains, parts));
+	const profile = old ?? (await measureCascade(chains, config.base, parts, options.moments > 2));
 	const cluster = localCluster(deviceCount(config.base), p.memory_bytes);
-	const manual = p.partition_method === 'manual' ? cuts : undefined;
-	return settle((each) => compiledPlan(chains, each, { profile, cluster, ...searched(each.base, profile, cluster, manual) }, options));
+	// Where bubbles are to be filled, cuts that nobody asked for may not be the best.
+	const kept = parts && p.partition_method !== 'manual' ? undefined : cuts;
+	return settle((each) => compiledPlan(chains, each, { profile, cluster, ...searched(each.base, profile, cluster, kept) }, options));
 }
 
 function checkStages(chains: PerBackbone<Chain>, stages: number): void {
@@ -91,51 +94,6 @@ function checkStages(chains: PerBackbone<Chain>, stages: number): void {
 			found: String(stages),
 		});
 	}
-}
-
-/** Cuts that need no measurement: none, those that the config gives, those of the run resumed. */
-function fixedCuts(
-	config: PerBackbone<SessionConfig>,
-	known: PerBackbone<readonly number[]> | undefined,
-): PerBackbone<readonly number[]> | undefined {
-	const { parallel: p } = config.base;
-	if (p.pipeline_stages === 1) return perBackbone(() => []);
-	if (p.partition_method === 'manual') return perBackbone((name) => config[name].parallel.partition_split!);
-	return known?.base.length === p.pipeline_stages - 1 ? known : undefined;
-}
-
-/** True when a run's plan is one of this layout, for these chains and frozen parts. */
-function fits(
-	{ plan, profile, cluster }: Planned,
-	chains: PerBackbone<Chain>,
-	config: PerBackbone<SessionConfig>,
-	parts: RunParts | undefined,
-	cuts: PerBackbone<readonly number[]>,
-): boolean {
-	const { parallel: p, train: t } = config.base;
-	const cutsOf = (name: string) =>
-		plan.stages
-			.filter(({ backbone }) => backbone === name)
-			.slice(1)
-			.map(({ layers }) => layers[0]);
-	const wanted = p.partition_method === 'manual' ? fixedCuts(config, undefined)! : cuts;
-	const replicas = replicasOf(p);
-	const names = (list: readonly { readonly name: string }[]) => list.map(({ name }) => name).join();
-	return (
-		plan.schedule === p.pipeline_schedule &&
-		plan.ranks === p.pipeline_stages &&
-		plan.pipelines === p.data_parallel &&
-		plan.microBatches === t.gradient_accumulation_steps &&
-		plan.batch === t.batch_size &&
-		(p.activation_checkpointing === 'auto' || plan.recompute === (p.activation_checkpointing === 'full')) &&
-		plan.stages.every((stage) => stage.replicas === replicas[stage.rank]) &&
-		cluster.hosts * cluster.devicesPerHost === deviceCount(config.base) &&
-		names(profile.backbones) === backboneNames.join() &&
-		profile.backbones.every(({ name, layers }) => names(layers) === names(chains[name as 'base'].layers)) &&
-		names(profile.frozen) === names(parts?.parts ?? []) &&
-		profile.frozen.every(({ layers }, i) => names(layers) === names(parts!.parts[i]!.chain.layers)) &&
-		backboneNames.every((name) => cutsOf(name).join() === wanted[name].join())
-	);
 }
 
 function layerCount(chains: PerBackbone<Chain>, parts: RunParts | undefined): number {
@@ -158,7 +116,7 @@ function measureCascade(
 			frozen: (parts?.parts ?? []).map(({ name, chain }) => ({ name, chain })),
 		},
 		{
-			batchSizes: parts ? profiledSizes(config) : measuredSizes(config),
+			batchSizes: sizesOf(config, parts),
 			threads: p.threads_per_device,
 			devices: Math.min(deviceCount(config), availableParallelism()),
 			average,
@@ -169,7 +127,7 @@ function measureCascade(
 type Answer = Pick<SearchResult, 'plan' | 'timeline'>;
 
 /** The plan of `config`'s layout: cuts of both backbones searched together with the order of their work, or as they are given or follow from `replicas`. */
-function searched(config: SessionConfig, profile: Profile, cluster: Cluster, manual: PerBackbone<readonly number[]> | undefined): Answer {
+function searched(config: SessionConfig, profile: Profile, cluster: Cluster, kept: PerBackbone<readonly number[]> | undefined): Answer {
 	const { parallel: p, train: t } = config;
 	const fixed = {
 		pipelines: p.data_parallel,
@@ -180,14 +138,14 @@ function searched(config: SessionConfig, profile: Profile, cluster: Cluster, man
 		layout: 'pipelines',
 		recompute: p.activation_checkpointing === 'full',
 	} as const;
-	if (!p.replicas && !manual) return searchPlan(profile, cluster, t.batch_size, { stages: p.pipeline_stages, baselines: false, ...fixed });
+	if (!p.replicas && !kept) return searchPlan(profile, cluster, t.batch_size, { stages: p.pipeline_stages, baselines: false, ...fixed });
 	const replicas = replicasOf(p);
 	const byTime = profile.backbones.map(({ layers }, b) => {
 		const layerMs = layers.map((l) => l.forwardMs.at(-1)! + l.backwardInputMs.at(-1)! + l.backwardWeightMs.at(-1)!);
 		const { stages } = partitionChain({ layerMs, stages: p.pipeline_stages, replicas: b === 0 ? replicas : [...replicas].reverse() });
 		return stages.slice(1).map(({ from }) => from);
 	});
-	const cuts = manual ? backboneNames.map((name) => manual[name]) : byTime;
+	const cuts = kept ? backboneNames.map((name) => kept[name]) : byTime;
 	return simulatePlan(draftPlan(profile, cluster, t.batch_size, cuts, { ...fixed, replicas }), profile, cluster);
 }
 

@@ -2,7 +2,7 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { runProgram } from '../../../src/cli/program.ts';
 import type { Plan } from '../../../src/plan/types.ts';
 import type { CascadeEvent } from '../../../src/train/cascade/events.ts';
@@ -10,6 +10,9 @@ import { trainCascade } from '../../../src/train/cascade/trainer.ts';
 import { fakeContext } from '../../cli/context.ts';
 import { expectClose } from '../../helpers/close.ts';
 import { type Over, tinyCascade } from './tiny.ts';
+
+// Machines are shared.
+vi.setConfig({ testTimeout: 240_000 });
 
 let root: string;
 beforeAll(async () => {

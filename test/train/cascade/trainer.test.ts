@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { cascadeSamples, sampleCascade } from '../../../src/generate/cascade.ts';
 import { createPipeline } from '../../../src/generate/index.ts';
 import { backboneNames, readCascadeConfig } from '../../../src/train/cascade/config.ts';
@@ -12,6 +12,9 @@ import { openLoader } from '../../../src/train/data/loader.ts';
 import { downsampled, upsampled } from '../../../src/train/resize.ts';
 import { hyperOf, openSession } from '../../../src/train/session.ts';
 import { expectClose } from '../../helpers/close.ts';
+
+// Machines are shared.
+vi.setConfig({ testTimeout: 240_000 });
 
 let root: string;
 beforeAll(async () => {
