@@ -16,6 +16,7 @@ import type { FeedMaker } from './feeds.ts';
 import { type FrozenVae, openFrozenVae, packagedPath } from './frozen.ts';
 import { frozenOptions } from './frozen-parts.ts';
 import type { TrainedModel } from './model.ts';
+import type { ReplannedSize } from './replan-sizes.ts';
 import { openSession, type SessionOptions, type TrainingSession } from './session.ts';
 
 /** What images of one size are trained with. */
@@ -83,6 +84,27 @@ export async function openBucketParts({ config, data, model, options, denoiser, 
 	}
 }
 
+/** What a step's samples have the shape of: tells sizes apart. */
+function shapeText(shape: readonly number[]): string {
+	return shape.join('x');
+}
+
+/** The sizes of a run, the data's first first: what is trained on each, and how many steps of a row. */
+export function sizesOfRun(chain: Chain, parts: BucketParts, { buckets = [], ...data }: DataSetInfo, batchSize: number) {
+	const stepsAt = (key: string) => Math.ceil((buckets.find((size) => sizeKey(size) === key)?.size ?? 0) / batchSize);
+	const all = [[sizeKey(data), { chain }] as const, ...parts.bySize];
+	return new Map(all.map(([key, own]): [string, ReplannedSize] => [shapeOf(own.chain), { chain: own.chain, steps: stepsAt(key) }]));
+}
+
+function shapeOf(chain: Chain): string {
+	return shapeText(chain.inputs.noise!.shape);
+}
+
+/** Which of `sizesOfRun` feeds are for. */
+export function sizeOfFeeds({ noise }: Parameters<TrainingSession['step']>[0]): string {
+	return shapeText(noise!.shape.slice(1));
+}
+
 /** `base`, a session over the memory of `store`, with steps for the samples of `parts`, too: a step runs the program of the size of its feeds. */
 export function bucketSession(
 	base: TrainingSession,
@@ -90,7 +112,6 @@ export function bucketSession(
 	setup: { config: TrainConfig; say: (event: TrainEvent) => void } & Pick<SessionOptions, 'average' | 'store' | 'selfConditioning'>,
 ): TrainingSession {
 	const { config, say, ...start } = setup;
-	const shapeOf = (chain: Chain) => chain.inputs.noise!.shape.join('x');
 	const byShape = new Map([...parts.bySize].map(([size, { chain }]) => [shapeOf(chain), { size, chain }]));
 	const open = new Map<string, TrainingSession>();
 	const at = async (shape: string): Promise<TrainingSession> => {
@@ -105,7 +126,7 @@ export function bucketSession(
 	return {
 		...base,
 		async step(feeds, hyper, ...how) {
-			const session = await at(feeds.noise!.shape.slice(1).join('x'));
+			const session = await at(sizeOfFeeds(feeds));
 			return session.step(feeds, hyper, ...how);
 		},
 		async close() {

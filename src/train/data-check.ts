@@ -1,25 +1,13 @@
 /** @file Whether a run's data fit its model, and what of its config does not go with them. */
 import { DiffusionPipeError } from '../core/errors.ts';
 import type { Denoiser } from '../models/index.ts';
-import type { TrainConfig } from './config.ts';
 import { checkConditioning } from './controlnet/data.ts';
 import type { DataSetInfo } from './data/types.ts';
 import type { FrozenParts } from './frozen-parts.ts';
 
 /** Throws a config error unless images, latents, texts, labels and conditioning pictures are what the model takes. */
-export function checkData(config: TrainConfig, data: DataSetInfo, denoiser: Denoiser, { vae, text }: FrozenParts): void {
-	const { channels, height, width, classes, name, buckets } = data;
-	if (buckets && config.parallel.replan_after > 0 && !(config.frozen.cache === 'fill' && (vae || text))) {
-		throw new DiffusionPipeError(
-			'config',
-			'sizes that share weights keep their cuts, so only what is filled into bubbles can be planned again',
-			{
-				place: 'parallel.replan_after',
-				expected: '0, or frozen.cache = "fill" with frozen parts, or no data.buckets',
-				found: String(config.parallel.replan_after),
-			},
-		);
-	}
+export function checkData(data: DataSetInfo, denoiser: Denoiser, { vae, text }: FrozenParts): void {
+	const { channels, height, width, classes, name } = data;
 	const found = vae ? vae.latents : [channels, height, width];
 	const want = denoiser.chain.inputs[denoiser.sample]!.shape;
 	if (found.join() !== want.join()) {

@@ -56,8 +56,8 @@ export interface ReplanSetup {
 	readonly onReplanned: (result: Replanned, session: TrainingSession) => void | Promise<void>;
 }
 
-/** Steps traced at most, the last before the decision. */
-const window = 8;
+/** Steps that count at most, the last traced before the decision. */
+export const tracedSteps = 8;
 
 /**
  * `first`, laid out as `planned` says, as a session that plans again: its `rearrange` does when the time has come. Its parameters stay valid, those of
@@ -81,7 +81,7 @@ export function replanningSession(first: TrainingSession, planned: Planned, setu
 			await current.begin?.(frozen, swept);
 		},
 		async step(...[feeds, hyper, trace = false, next, ...more]) {
-			const wanted = steps < after && steps >= after - window;
+			const wanted = steps < after && steps >= after - tracedSteps;
 			ahead = next;
 			const start = clock();
 			const result = await current.step(feeds, hyper, trace || wanted, next, ...more);
@@ -122,12 +122,13 @@ export function replanningSession(first: TrainingSession, planned: Planned, setu
 	return session;
 }
 
-function namesOf({ parameters }: TrainingSession): ReadonlyMap<string, PlacedParameter> {
+/** A session's parameters by name. */
+export function namesOf({ parameters }: TrainingSession): ReadonlyMap<string, PlacedParameter> {
 	return new Map(parameters.map((p) => [p.name, p]));
 }
 
 /** A step with a sweep ahead, its stages numbered as in the plan. The sweep's come first in its schedule: their numbers become negative, no stage's. */
-function numberedAsPlanned({ devices }: Timeline, { stages }: Plan): Timeline {
+export function numberedAsPlanned({ devices }: Timeline, { stages }: Plan): Timeline {
 	return {
 		devices: devices.map(({ device, spans }) => ({
 			device,
@@ -137,7 +138,7 @@ function numberedAsPlanned({ devices }: Timeline, { stages }: Plan): Timeline {
 }
 
 /** Copies every parameter's values and moments, to every replica. */
-function move(from: TrainingSession, to: TrainingSession, moments: number): void {
+export function move(from: TrainingSession, to: TrainingSession, moments: number): void {
 	const sources = namesOf(from);
 	const roles = ['parameter' as const, ...Array.from({ length: moments }, (_, moment) => ({ moment }))];
 	for (const target of to.parameters) {

@@ -10,7 +10,7 @@ import { EventWriter } from '../io/tensorboard.ts';
 import type { Denoiser } from '../models/index.ts';
 import { formatProgram } from '../program/text.ts';
 import { bankStore } from './bank-store.ts';
-import { type BucketParts, bucketSession, openBucketParts } from './buckets.ts';
+import { type BucketParts, bucketSession, openBucketParts, sizeOfFeeds, sizesOfRun } from './buckets.ts';
 import {
 	type CheckpointContent,
 	listCheckpoints,
@@ -44,6 +44,7 @@ import { deviceCount } from './plan.ts';
 import { type Planned, writePlanned } from './planned.ts';
 import { stepRecorder } from './recording.ts';
 import { plainCandidates, plannedBefore, type ReplanSetup, replanningSession, tellReplanned } from './replan.ts';
+import { replanningSizes } from './replan-sizes.ts';
 import { prepareRunFolder, type RunFolder, runFolder, sizeFolder } from './run-folder.ts';
 import { selfConditioningOf, sweptSteps } from './self-conditioning.ts';
 import { hyperOf, openSession, type TrainingSession } from './session.ts';
@@ -155,7 +156,7 @@ export async function trainModel(given: TrainConfig, options: TrainOptions = {})
 		// A ControlNet has no size of its own.
 		const [, rows, columns] = frozen.vae?.latents ?? [0, loader.info.height, loader.info.width];
 		const { denoiser, lora, control } = model.build({ ...tokens, ...(locked ? { height: rows, width: columns } : {}) });
-		checkData(config, loader.info, denoiser, frozen);
+		checkData(loader.info, denoiser, frozen);
 		const chain = trainingChain(denoiser.chain, { ...denoiser, globalBatch: config.train.batch_size });
 		say({
 			kind: 'note',
@@ -174,7 +175,7 @@ export async function trainModel(given: TrainConfig, options: TrainOptions = {})
 		const replanned = (
 			opened: TrainingSession,
 			planned: Planned | undefined,
-			replan: ReplanSetup['plan'],
+			replanning: (planned: Planned, how: Omit<ReplanSetup, 'plan'>) => TrainingSession,
 			at: { folder: RunFolder; firstStep: number; size?: string | undefined } = { folder, firstStep: resumed?.state.step ?? 0 },
 		) => {
 			const { replan_after: after, replan_gain: least } = config.parallel;
@@ -183,13 +184,12 @@ export async function trainModel(given: TrainConfig, options: TrainOptions = {})
 				say({ kind: 'note', text: 'nothing is planned again: the layers of this run were not measured' });
 				return opened;
 			}
-			return replanningSession(opened, planned, {
+			return replanning(planned, {
 				after,
 				least,
 				maxSteps: config.train.max_steps,
 				firstStep: at.firstStep,
 				moments: start.average ? 3 : 2,
-				plan: replan,
 				onReplanned: (result, { plan }) => tellReplanned(at.folder, result, plan, say, at.size),
 			});
 		};
@@ -203,17 +203,29 @@ export async function trainModel(given: TrainConfig, options: TrainOptions = {})
 			const run = await openFilledRun({
 				...{ chain, control, locked, config, loader, maker, folder, session: start, bySize: buckets?.bySize, say },
 				firstStep: resumed?.state.step ?? 0,
-				replanned: (opened, plan, at) => replanned(opened, opened.filled, plan, at),
+				replanned: (opened, plan, at) =>
+					replanned(opened, opened.filled, (planned, how) => replanningSession(opened, planned, { ...how, plan }), at),
 			});
 			session = run.session;
 			stepping = run.feeds;
 		} else {
 			const opened = await openSession(chain, config, start);
 			session = opened;
-			if (buckets) session = bucketSession(session, buckets, { config, average: start.average, store, selfConditioning, say });
-			else {
-				const planned = opened.plan.planned ?? (resumed && (await plannedBefore(folder, config, chain, opened.plan, selfConditioning)));
-				session = replanned(opened, planned, plainCandidates(chain, config, start));
+			const planned = opened.plan.planned ?? (resumed && (await plannedBefore(folder, config, chain, opened.plan, selfConditioning)));
+			if (buckets) {
+				const parts = buckets;
+				const shared = { config, average: start.average, selfConditioning, say };
+				const sized = bucketSession(session, parts, { ...shared, store });
+				const open = async (cuts: readonly number[]) => {
+					const own = bankStore();
+					return bucketSession(await openSession(chain, config, { ...shared, store: own, cuts }), parts, { ...shared, store: own });
+				};
+				const sizes = sizesOfRun(chain, parts, loader.info, config.train.batch_size);
+				const again = { config, selfConditioning, sizes, sizeOf: sizeOfFeeds, open };
+				session = replanned(sized, planned, (found, how) => replanningSizes(sized, found, { ...how, ...again }));
+			} else {
+				const candidates = plainCandidates(chain, config, start);
+				session = replanned(opened, planned, (found, how) => replanningSession(opened, found, { ...how, plan: candidates }));
 			}
 			const bySize = [...(buckets?.bySize ?? [])].map(([size, parts]) => [size, { vae: parts.vae, make: parts.maker() }] as const);
 			stepping = stepFeeds(config, loader, frozen, maker(), say, new Map(bySize));

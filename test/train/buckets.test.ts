@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sizeOf, tensor } from '../../src/core/tensor.ts';
 import { trainingChain } from '../../src/diffusion/objective.ts';
 import { createDenoiser } from '../../src/models/index.ts';
+import { readPlan } from '../../src/plan/plan-json.ts';
 import { bankStore } from '../../src/train/bank-store.ts';
 import { readTrainConfig } from '../../src/train/config.ts';
 import { batchMaker } from '../../src/train/data/batches.ts';
@@ -217,7 +218,40 @@ describe('training on buckets', () => {
 			if (loss !== undefined) expect(Math.abs(loss / straight.get(step)! - 1)).toBeLessThan(1e-4);
 	});
 
-	it('encodes every size, but refuses to plan again what has nothing to fill', async () => {
+	it('plans all sizes again from the steps of each: weights move with the cuts, losses stay', async () => {
+		const over = (parallel: Record<string, unknown> = {}) => ({
+			train: { max_steps: 12, batch_size: 2, gradient_accumulation_steps: 2 },
+			eval: { every_steps: 6, holdout: 2, quantiles: [0.5], batch_size: 2 },
+			parallel: { pipeline_stages: 2, partition_method: 'time', ...parallel },
+		});
+		await trainModel(config('stays', over({ partition_method: 'manual', partition_split: [3] })));
+		const stop = new AbortController();
+		await trainModel(config('moves', over()), { signal: stop.signal, onEvent: (e) => void (e.kind === 'step' && stop.abort()) });
+		// It goes on with a cut that leaves all but one layer to the second device.
+		const path = join(root, 'moves', 'checkpoints', 'step-00000001', 'training', 'state.json');
+		await writeFile(path, JSON.stringify({ ...JSON.parse(await readFile(path, 'utf8')), cuts: [1] }));
+		const notes: string[] = [];
+		await trainModel(config('moves', over({ replan_after: 9, replan_gain: -1000 })), {
+			resume: true,
+			onEvent: (e) => void (e.kind === 'note' && notes.push(e.text)),
+		});
+		expect(notes.flatMap((text) => (text.startsWith('from measured times') ? [text.split(': ').at(-1)] : []))).toEqual(['moved']);
+		// Sizes are compiled again after the move, and the plan of the run has other cuts.
+		const plan = readPlan(JSON.parse(await readFile(join(root, 'moves', 'plan.json'), 'utf8')));
+		expect(plan.stages.map(({ layers }) => layers[0])).not.toEqual([0, 1]);
+		const lines = async (name: string) =>
+			(await readFile(join(root, name, 'metrics.jsonl'), 'utf8'))
+				.trim()
+				.split('\n')
+				.map((line) => JSON.parse(line) as Record<string, number>);
+		const [expected, found] = [await lines('stays'), await lines('moves')];
+		expect(found.length).toBe(expected.length);
+		for (const [i, line] of expected.entries())
+			for (const key of ['loss', 'eval_loss'])
+				if (line[key] !== undefined) expect(Math.abs(found[i]![key]! / line[key] - 1)).toBeLessThan(1e-4);
+	}, 180_000);
+
+	it('encodes every size', async () => {
 		const latent = {
 			model: { sample_size: 4, in_channels: 4, out_channels: 4 },
 			data: folder({
@@ -231,19 +265,8 @@ describe('training on buckets', () => {
 			}) as Record<string, unknown>,
 			train: { max_steps: 9, batch_size: 2, gradient_accumulation_steps: 1 },
 		};
-		const raw = (name: string, parallel: Record<string, unknown> = {}) => {
-			const base = tinyConfig(data, join(root, name), { ...latent, log: { tensorboard: false } });
-			const frozen = { cache: 'disk', cache_dir: join(root, 'cache') };
-			return readTrainConfig({
-				...base,
-				parallel: { ...(base.parallel as object), ...parallel },
-				vae: { path: 'assets/emoji-vae' },
-				frozen,
-			});
-		};
-		expect((await trainModel(raw('latents'))).finished).toBe(true);
-		await expect(trainModel(raw('again', { replan_after: 3 }))).rejects.toThrow(
-			/parallel.replan_after: sizes that share weights keep their cuts/,
-		);
+		const base = tinyConfig(data, join(root, 'latents'), { ...latent, log: { tensorboard: false } });
+		const frozen = { cache: 'disk', cache_dir: join(root, 'cache') };
+		expect((await trainModel(readTrainConfig({ ...base, vae: { path: 'assets/emoji-vae' }, frozen }))).finished).toBe(true);
 	});
 });
