@@ -47,8 +47,8 @@ export function microBatchSize({ train: t, parallel: p }: SessionConfig): number
 }
 
 /**
- * Compiles `chain` (with its objective) as `config` says. `known` is taken instead of measuring: cuts, so that a resumed run is cut as it was, or a profile
- * to cut by. With `selfConditioning` there is a program of steps with a sweep ahead, too. Throws a config error when there are more stages than layers, a program error when memory does not suffice.
+ * Compiles `chain` (with its objective) as `config` says. `known` is taken instead of measuring: cuts, so that a resumed run is cut as it was, a profile to
+ * cut by, or both, the profile then being what the cuts are predicted from. With `selfConditioning` there is a program of steps with a sweep ahead, too. Throws a config error when there are more stages than layers, a program error when memory does not suffice.
  */
 export async function planTraining(
 	config: SessionConfig,
@@ -74,12 +74,14 @@ export async function planTraining(
 	const schedule = placeSchedule(p.pipeline_schedule, placeOptionsOf(config), 'parallel.pipeline_schedule');
 	const manual = p.partition_method === 'manual' ? p.partition_split! : undefined;
 	const cuts = count === 1 ? [] : (manual ?? (known.cuts?.length === count - 1 ? known.cuts : undefined));
-	const profile = cuts ? undefined : conditioned(known.profile ?? (await measureLayers(config, chain, moments)), known.selfConditioning);
-	return firstThatFits(config, (settled) =>
-		profile
-			? cutByProfile(settled, { trace, schedule, moments, profile, selfConditioning: known.selfConditioning })
-			: compiledRun(settled, { trace, schedule, moments, cuts: cuts!, selfConditioning: known.selfConditioning }),
-	);
+	const { selfConditioning } = known;
+	const measured = known.profile ?? (cuts ? undefined : await measureLayers(config, chain, moments));
+	const profile = measured && conditioned(measured, selfConditioning);
+	const laid = { trace, schedule, moments, selfConditioning };
+	return firstThatFits(config, (settled) => {
+		if (!cuts) return cutByProfile(settled, { ...laid, profile: profile! });
+		return compiledRun(settled, { ...laid, cuts, ...(profile ? { planned: planOfCuts(settled, profile, cuts) } : {}) });
+	});
 }
 
 /** What a run is compiled from. */

@@ -12,11 +12,11 @@ import type { Compiled } from '../program/lower.ts';
 import { formatProgram } from '../program/text.ts';
 import type { Timeline } from '../program/timeline.ts';
 import type { TrainEvent } from './events.ts';
+import { stageCount } from './layout.ts';
 import type { PlacedParameter } from './parameters.ts';
-import { measuredSizes, planOfCuts, type TrainingPlan } from './plan.ts';
-import { knownProfile, type Planned, withPeaks, writePlanned } from './planned.ts';
+import { measuredSizes, type TrainingPlan } from './plan.ts';
+import { knownProfile, type Planned, writePlanned } from './planned.ts';
 import type { RunFolder } from './run-folder.ts';
-import { conditioned, type SelfConditioning } from './self-conditioning.ts';
 import { openSession, type SessionConfig, type SessionOptions, type TrainingSession } from './session.ts';
 
 /** A way to lay a run over devices, not yet started. */
@@ -160,23 +160,10 @@ export function plainCandidates(chain: Chain, config: SessionConfig, options: Se
 	};
 }
 
-/**
- * What a resumed run without frozen parts was planned from at its first start, with the prediction of its cuts; undefined when its folder does not tell, or it
- * was not cut by time.
- */
-export async function plannedBefore(
-	{ profile: path }: RunFolder,
-	config: SessionConfig,
-	chain: Chain,
-	{ cuts, compiled, recompute }: TrainingPlan,
-	selfConditioning: SelfConditioning | undefined,
-): Promise<Planned | undefined> {
-	if (cuts.length === 0 || config.parallel.partition_method !== 'time') return undefined;
-	const profile = await knownProfile(path, chain, measuredSizes(config));
-	if (!profile) return undefined;
-	const settled = { ...config, parallel: { ...config.parallel, activation_checkpointing: recompute } };
-	const planned = planOfCuts(settled, conditioned(profile, selfConditioning), cuts);
-	return { ...planned, plan: withPeaks(planned.plan, compiled.program) };
+/** The profile from which a resumed run without frozen parts was cut at its first start; undefined when its folder does not tell, or it was not cut by time. */
+export async function profileBefore({ profile: path }: RunFolder, config: SessionConfig, chain: Chain): Promise<Profile | undefined> {
+	if (stageCount(config.parallel) === 1 || config.parallel.partition_method !== 'time') return undefined;
+	return knownProfile(path, chain, measuredSizes(config));
 }
 
 /** Says how it was decided, and when the run has moved keeps its plan and programs in its folder. */

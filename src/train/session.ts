@@ -23,7 +23,7 @@ export interface SessionOptions {
 	readonly seed?: number;
 	/** Cuts to take instead of measuring. */
 	readonly cuts?: readonly number[];
-	/** To cut by instead of measuring. */
+	/** To cut by instead of measuring; beside cuts, to predict them by. */
 	readonly profile?: Profile;
 	/** For steps with a sweep ahead: the live value of the chain that is fed back, and the input it becomes. */
 	readonly selfConditioning?: SelfConditioning | undefined;

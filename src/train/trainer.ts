@@ -43,7 +43,7 @@ import type { PlacedParameter } from './parameters.ts';
 import { deviceCount } from './plan.ts';
 import { type Planned, writePlanned } from './planned.ts';
 import { stepRecorder } from './recording.ts';
-import { plainCandidates, plannedBefore, type ReplanSetup, replanningSession, tellReplanned } from './replan.ts';
+import { plainCandidates, profileBefore, type ReplanSetup, replanningSession, tellReplanned } from './replan.ts';
 import { replanningSizes } from './replan-sizes.ts';
 import { prepareRunFolder, type RunFolder, runFolder, sizeFolder } from './run-folder.ts';
 import { selfConditioningOf, sweptSteps } from './self-conditioning.ts';
@@ -209,9 +209,10 @@ export async function trainModel(given: TrainConfig, options: TrainOptions = {})
 			session = run.session;
 			stepping = run.feeds;
 		} else {
-			const opened = await openSession(chain, config, start);
+			const profile = resumed && (await profileBefore(folder, config, chain));
+			const opened = await openSession(chain, config, { ...start, ...(profile ? { profile } : {}) });
 			session = opened;
-			const planned = opened.plan.planned ?? (resumed && (await plannedBefore(folder, config, chain, opened.plan, selfConditioning)));
+			const { planned } = opened.plan;
 			if (buckets) {
 				const parts = buckets;
 				const shared = { config, average: start.average, selfConditioning, say };

@@ -37,6 +37,16 @@ const configOf = (name: string, cache: string, parallel: Record<string, unknown>
 		log: { tensorboard: false, trace_every_steps: 1 },
 	});
 
+/** The folder of a copy of the run `name`, which has gone on from `step` to the end. */
+async function resumed(name: 'fill' | 'inline', step: number): Promise<string> {
+	const copy = `${name} from ${step}`;
+	cpSync(join(root, name), join(root, copy), { recursive: true });
+	for (let later = step + 1; later <= steps; later++)
+		rmSync(join(root, copy, 'checkpoints', `step-${String(later).padStart(8, '0')}`), { recursive: true, force: true });
+	await trainModel(configOf(copy, name), { resume: true, allowConfigChange: true });
+	return join(root, copy);
+}
+
 it('gives the losses of a run on one device; plan and traces show both kinds of step', async () => {
 	const swept = Array.from({ length: steps }, (_, step) => randomStream(seed, 'train.self_conditioning').uniform(step, 0) < 0.5);
 	expect(new Set(swept.slice(0, -1))).toEqual(new Set([true, false]));
@@ -86,12 +96,15 @@ it('plans again from steps of both kinds', async () => {
 it('resumes to the same bits, after steps of either kind', async () => {
 	const whole = await readLosses(join(root, 'fill'));
 	for (const step of [2, 3]) {
-		const name = `from ${step}`;
-		cpSync(join(root, 'fill'), join(root, name), { recursive: true });
-		for (let later = step + 1; later <= steps; later++)
-			rmSync(join(root, name, 'checkpoints', `step-${String(later).padStart(8, '0')}`), { recursive: true, force: true });
-		await trainModel({ ...configOf(name, 'fill') }, { resume: true, allowConfigChange: true });
-		expect(await readLosses(join(root, name))).toEqual(whole);
-		expect(existsSync(join(root, name, 'pipeline'))).toBe(true);
+		const again = await resumed('fill', step);
+		expect(await readLosses(again)).toEqual(whole);
+		expect(existsSync(join(again, 'pipeline'))).toBe(true);
 	}
+}, 120_000);
+
+it('resumes a run without filling with the plan and the program of its first start', async () => {
+	const again = await resumed('inline', 4);
+	expect(await readLosses(again)).toEqual(await readLosses(join(root, 'inline')));
+	const text = (folder: string, name: string) => readFile(join(folder, name), 'utf8');
+	for (const name of ['programs.txt', 'plan.json']) expect(await text(again, name)).toBe(await text(join(root, 'inline'), name));
 }, 120_000);
