@@ -1,5 +1,4 @@
 /** @file `diffusionpipe train` for a config with two models: a cascade. */
-import { DiffusionPipeError } from '../core/errors.ts';
 import type { CascadeConfig } from '../train/cascade/config.ts';
 import { devicesPerPipeline } from '../train/layout.ts';
 import type { Context, GlobalValues, Outcome } from './command.ts';
@@ -18,11 +17,9 @@ interface Given extends Pick<GlobalValues, 'quiet'> {
 /** Notes of steps come this far apart. */
 const intervalMs = 5_000;
 
-/** Trains a cascade and tells what it does. Throws a usage error for options that cascades do not take. */
+/** Trains a cascade and tells what it does. */
 export async function runCascade(config: CascadeConfig, given: Given, context: Context, console: Console): Promise<Outcome> {
 	const { base, super_resolution: larger } = config;
-	if (typeof given.resume === 'string')
-		throw new DiffusionPipeError('usage', 'is not for cascades', { place: '--resume CHECKPOINT', expected: '--resume alone' });
 	const { train: t, parallel: p, output_dir } = base;
 	const devices = plural(devicesPerPipeline(p) * p.data_parallel, 'device');
 	console.note(
@@ -42,7 +39,7 @@ export async function runCascade(config: CascadeConfig, given: Given, context: C
 	]);
 	let shown = Number.NEGATIVE_INFINITY;
 	const result = await trainCascade(config, {
-		resume: given.resume === true,
+		resume: given.resume ?? false,
 		overwrite: given.overwrite,
 		allowConfigChange: given.allowConfigChange,
 		signal: context.signal,

@@ -4,7 +4,7 @@ import { DiffusionPipeError } from '../core/errors.ts';
 import { sizeOf, type Tensor } from '../core/tensor.ts';
 import { lowResolution } from '../models/concatenated.ts';
 import { createDenoiser, type Denoiser } from '../models/index.ts';
-import { newestCascadeSave } from '../train/cascade/saves.ts';
+import { cascadeSaveOf, newestCascadeSave } from '../train/cascade/saves.ts';
 import { upsampled } from '../train/resize.ts';
 import { runFolder } from '../train/run-folder.ts';
 import { labelRows } from './denoise.ts';
@@ -43,8 +43,10 @@ export interface CascadeOpenOptions extends RunOptions, LoraOptions {
 	readonly controlNet?: string | undefined;
 }
 
-/** The cascade that `folder` means: a pipeline with another in it, that of a run, or a run's newest checkpoints of both models. Undefined where it means none. */
+/** The cascade that `folder` means: a pipeline with another in it, that of a run, a run's newest checkpoints of both models, or those of the step of a checkpoint. Undefined where it means none. */
 export async function cascadeFolders(folder: string): Promise<CascadeFolders | undefined> {
+	const save = await cascadeSaveOf(folder);
+	if (save) return save.paths;
 	for (const base of [folder, runFolder(folder).pipeline]) {
 		if (!(await exists(join(base, 'model_index.json')))) continue;
 		const larger = join(base, 'super_resolution');

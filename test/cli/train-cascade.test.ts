@@ -77,10 +77,10 @@ describe('train with two models', () => {
 		expect(trainCascade.mock.lastCall![1]).toMatchObject({ resume: true, overwrite: false });
 	});
 
-	it('refuses to resume from another checkpoint than the newest', async () => {
-		const { code, err } = await run('--resume', 'runs/c/checkpoints/base');
-		expect(code).toBe(2);
-		expect(err).toMatch(/: is not for cascades/);
+	it('resumes from a checkpoint of one model', async () => {
+		const path = join('runs', 'c', 'checkpoints', 'base', 'step-00000002');
+		await run('--resume', path, '--allow-config-change');
+		expect(trainCascade.mock.lastCall![1]).toMatchObject({ resume: relative(process.cwd(), join(cwd, path)), allowConfigChange: true });
 	});
 
 	it('shows the whole config, the stages of both models and the order of their work', async () => {

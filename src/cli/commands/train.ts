@@ -48,7 +48,8 @@ async function run({ positional, options: given }: Args<typeof options>, context
 	const config = inFolder(loaded.config, given.outputDir, context.cwd);
 	if (loaded.cascade) {
 		const { runCascade } = await import('../train-cascade.ts');
-		return runCascade({ ...loaded.cascade, base: config }, given, context, console);
+		const resume = typeof given.resume === 'string' ? fromHere(given.resume, context.cwd) : given.resume;
+		return runCascade({ ...loaded.cascade, base: config }, { ...given, resume }, context, console);
 	}
 	// Only now: help must not load what training needs.
 	const { devicesPerPipeline } = await import('../../train/layout.ts');

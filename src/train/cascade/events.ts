@@ -42,8 +42,8 @@ export type CascadeEvent =
 	| CascadeEval;
 
 export interface CascadeOptions {
-	/** Goes on from the newest checkpoint of the run; begins anew when there is none. */
-	readonly resume?: boolean;
+	/** Goes on from the newest checkpoint of the run, beginning anew when there is none, or from that of a step: its path, of either model. */
+	readonly resume?: string | boolean;
 	/** Resumes although the config differs from that of the checkpoint. */
 	readonly allowConfigChange?: boolean;
 	/** Removes a run that is in the output folder already. */

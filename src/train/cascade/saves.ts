@@ -1,5 +1,6 @@
 /** @file What a cascade leaves on disk: a checkpoint of each model at the same steps, and both as one pipeline. */
-import { join } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { writeFolderAtomic } from '../../io/atomic.ts';
 import { readJson } from '../../io/json-file.ts';
@@ -46,6 +47,22 @@ export async function newestCascadeSave(root: string): Promise<CascadeSave | und
 	}
 }
 
+/** The save that `path`, a checkpoint of either model, is of; undefined where the other model has none beside it. */
+export async function cascadeSaveOf(path: string): Promise<CascadeSave | undefined> {
+	const step = /^step-(\d+)$/.exec(basename(path))?.[1];
+	if (step === undefined || !backboneNames.some((name) => name === basename(dirname(resolve(path))))) return undefined;
+	const paths = perBackbone((name) => join(path, '..', '..', name, basename(path)));
+	const both = await Promise.all(backboneNames.map((name) => isFolder(paths[name])));
+	return both.every(Boolean) ? { step: Number(step), paths } : undefined;
+}
+
+function isFolder(path: string): Promise<boolean> {
+	return stat(path).then(
+		(found) => found.isDirectory(),
+		() => false,
+	);
+}
+
 /** What a run is resumed from. */
 export interface ResumedCascade extends CascadeSave {
 	readonly cuts: PerBackbone<readonly number[]>;
@@ -53,22 +70,31 @@ export interface ResumedCascade extends CascadeSave {
 	readonly planned: Planned | undefined;
 }
 
-/** The newest save of the run in `folder`. Throws a config error when what is learned is another than then, unless that is allowed. */
+/**
+ * The newest save of the run in `folder`, or that of the checkpoint `from`. Throws an input error when `from` is none, a config error when what is learned is
+ * another than then, unless that is allowed.
+ */
 export async function resumedCascade(
 	folder: RunFolder,
 	config: CascadeConfig,
-	allowConfigChange: boolean,
+	{ from, allowConfigChange }: { readonly from: string | undefined; readonly allowConfigChange: boolean },
 ): Promise<ResumedCascade | undefined> {
 	for (const name of backboneNames) await repairCheckpoints(join(folder.checkpoints, name));
-	const save = await newestCascadeSave(folder.root);
-	if (!save) return undefined;
+	const save = from === undefined ? await newestCascadeSave(folder.root) : await cascadeSaveOf(from);
+	if (!save) {
+		if (from === undefined) return undefined;
+		throw new DiffusionPipeError('input', 'is no checkpoint of a cascade', {
+			place: from,
+			expected: `a checkpoint of one of its models, as ${join(folder.checkpoints, 'base', checkpointName(1000))}, with that of the other`,
+		});
+	}
 	const states = { base: await readTrainingState(save.paths.base), super_resolution: await readTrainingState(save.paths.super_resolution) };
 	const old = states.base.config as unknown as CascadeConfig;
 	const each = backboneNames.flatMap((name) => configDifferences(old[name], config[name], '').map((text) => `${name}.${text}`));
 	const differences = [...each, ...configDifferences(old.condition_noise, config.condition_noise, 'condition_noise')];
 	if (differences.length > 0 && !allowConfigChange) {
 		throw new DiffusionPipeError('config', 'differs from the run that made the checkpoint', {
-			place: join(folder.checkpoints, 'base'),
+			place: save.paths.base,
 			found: differences.join('; '),
 			hint: 'give the old values, or --allow-config-change to go on with the new ones',
 		});

@@ -55,8 +55,9 @@ export async function trainCascade(config: CascadeConfig, options: CascadeOption
 	const { batch_size: batchSize, flip, ema_decay } = base.train;
 	const average = ema_decay > 0 ? 2 : undefined;
 	const folder = runFolder(base.output_dir);
-	const resumed = resume ? await resumedCascade(folder, config, allowConfigChange) : undefined;
-	await prepareRunFolder(folder, { resume, overwrite });
+	const from = typeof resume === 'string' ? resume : undefined;
+	const resumed = resume === false ? undefined : await resumedCascade(folder, config, { from, allowConfigChange });
+	await prepareRunFolder(folder, { resume: resume !== false, overwrite });
 	say({ kind: 'note', text: `opening data set ${base.data.type}` });
 	const onBroken = (name: string, reason: string) => say({ kind: 'skipped', name, reason });
 	const loader = await openLoader(base.data as DataOptions, { seed: base.seed, batchSize, flip, ...holdoutOf(base, 'train'), onBroken });
@@ -101,7 +102,7 @@ export async function trainCascade(config: CascadeConfig, options: CascadeOption
 		const content = { config, models: cascade, session, text, classes: loader.info.classes, average };
 		if (resumed) {
 			await readCascade(resumed, content);
-			say({ kind: 'resumed', step: resumed.step, path: folder.checkpoints });
+			say({ kind: 'resumed', step: resumed.step, path: resumed.paths.base });
 		}
 		const evaluation = base.eval.every_steps > 0 ? await openCascadeEvaluation(cascade, session, text, average) : undefined;
 		if (evaluation) open.push(evaluation);

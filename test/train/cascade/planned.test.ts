@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { runProgram } from '../../../src/cli/program.ts';
+import { sampleCascade } from '../../../src/generate/index.ts';
 import type { Plan } from '../../../src/plan/types.ts';
 import type { CascadeEvent } from '../../../src/train/cascade/events.ts';
 import { trainCascade } from '../../../src/train/cascade/trainer.ts';
@@ -23,7 +24,7 @@ afterAll(() => rm(root, { recursive: true, force: true }));
 const readJson = async (...path: string[]) => JSON.parse(await readFile(join(root, ...path), 'utf8'));
 const weights = (run: string, part: string) => readFile(join(root, run, 'pipeline', part, 'diffusion_pytorch_model.safetensors'));
 
-async function train(name: string, over?: Over, { stopAfter = 0, resume = false } = {}) {
+async function train(name: string, over?: Over, { stopAfter = 0, resume = false as string | boolean } = {}) {
 	const controller = new AbortController();
 	const events: CascadeEvent[] = [];
 	const result = await trainCascade(tinyCascade(join(root, name), over), {
@@ -76,6 +77,16 @@ describe('the plan of a cascade', () => {
 		const { events } = await train('stopped', {}, { resume: true });
 		expect(events.some((event) => event.kind === 'note' && /measuring/.test(event.text))).toBe(false);
 		expect(await readFile(join(root, 'stopped', 'plan.json'), 'utf8')).toBe(kept);
+		// Also from a step that is not the newest.
+		const newest = await weights('stopped', 'unet');
+		const first = join(root, 'stopped', 'checkpoints', 'super_resolution', 'step-00000001');
+		const again = await train('stopped', {}, { resume: first });
+		expect(again.events.filter((event) => event.kind === 'step').map(({ step }) => step)).toEqual([2, 3]);
+		expect((await weights('stopped', 'unet')).equals(newest)).toBe(true);
+		const none = join(root, 'stopped', 'checkpoints', 'base', 'step-00000009');
+		await expect(train('stopped', {}, { resume: none })).rejects.toThrow(/step-00000009: is no checkpoint of a cascade/);
+		const drawn = (folder: string) => sampleCascade(folder, { labels: [0], steps: 1 });
+		expect((await drawn(first)).large.images).not.toEqual((await drawn(join(root, 'stopped'))).large.images);
 		expect(await readFile(join(root, 'stopped', 'programs.txt'), 'utf8')).toBe(programs);
 		// The very layout of that run from the beginning.
 		const cutsOf = ({ stages }: Plan, name: string) =>
