@@ -68,6 +68,9 @@ describe('the plan of a cascade', () => {
 		const again = fakeContext({ cwd: root });
 		expect(await runProgram(['simulate', 'run'], again)).toBe(0);
 		expect(again.out()).toMatch(/bidirectional/);
+		const inspected = fakeContext({ cwd: root });
+		expect(await runProgram(['inspect', 'run'], inspected)).toBe(0);
+		expect(inspected.out()).toMatch(/a finished run, checkpoints of steps 3\n[\s\S]*pipeline\/super_resolution\/unet: UNet2DModel/);
 	});
 
 	it('is taken up again: the same program and the same bits', async () => {

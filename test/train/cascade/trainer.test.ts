@@ -158,6 +158,10 @@ describe('trainCascade', () => {
 		expect(() => readCascadeConfig(plain)).toThrow(/is no cascade[\s\S]*\[super_resolution.model\]/);
 		expect(() => readCascadeConfig(raw('a', { parallel: { pipeline_schedule: '1f1b' } }))).toThrow(/expected: bidirectional/);
 		expect(() => readCascadeConfig({ ...raw('a'), vae: { path: 'assets/emoji-vae' } })).toThrow(/vae.path: is not for cascades/);
+		const adapted = { ...raw('a'), model: { ...unet(16), pretrained: 'runs/a' }, lora: { rank: 4 } };
+		expect(() => readCascadeConfig(adapted)).toThrow(/lora.rank: is not for cascades/);
+		const folded = { placement: 'folded', partition_method: 'time', partition_split: undefined };
+		expect(() => readCascadeConfig(raw('a', { parallel: folded }))).toThrow(/parallel.placement: is not for cascades/);
 		expect(() => readCascadeConfig(raw('a', { super_resolution: { optimizer: { lr: -1 } } }))).toThrow(/super_resolution.optimizer.lr/);
 		const large = readCascadeConfig(raw('a', { super_resolution: { model: unet(48) } }));
 		await expect(trainCascade(large)).rejects.toThrow(/super_resolution.model: the images do not fit[\s\S]*expected: \[3, 64, 64\]/);
