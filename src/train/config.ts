@@ -4,11 +4,11 @@ import { DiffusionPipeError, nearestName } from '../core/errors.ts';
 import { parseOptions } from './data/options.ts';
 import { replicasOf, stageCount } from './layout.ts';
 
-const count = v.pipe(v.number(), v.integer(), v.minValue(1));
-const wholeNumber = v.pipe(v.number(), v.integer(), v.minValue(0));
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+const wholeNumber = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const share = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
-const positive = v.pipe(v.number(), v.gtValue(0));
-const notNegative = v.pipe(v.number(), v.minValue(0));
+const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
+const notNegative = v.pipe(v.number(), v.finite(), v.minValue(0));
 
 /** `[objective]`: what the model learns. */
 const objective = v.strictObject({

@@ -8,7 +8,7 @@ import { type Chain, type ChainTrace, liveAt, traceChain } from '../nn/chain.ts'
 import { draftPlan } from '../plan/draft.ts';
 import { partitionChain } from '../plan/partition/chain.ts';
 import type { Profile } from '../plan/profile/types.ts';
-import { placeSchedule } from '../plan/schedules/index.ts';
+import { placeSchedule, placeStages } from '../plan/schedules/index.ts';
 import { parseSchedule } from '../plan/schedules/text.ts';
 import type { PlacedSchedule } from '../plan/schedules/types.ts';
 import { simulatePlan } from '../plan/search/simulate-plan.ts';
@@ -47,6 +47,31 @@ export function microBatchSize({ train: t, parallel: p }: SessionConfig): number
 }
 
 /**
+ * Throws a config error when a chain of `layers` cannot be laid out as `config` says: more stages than layers, cuts that are none of it, an unknown schedule;
+ * an input error when the schedule cannot be made for these stages and micro-batches. Nothing need be measured to know.
+ */
+export function checkLayout(config: SessionConfig, layers: number): void {
+	const { parallel: p } = config;
+	const count = stageCount(p);
+	if (count > layers) {
+		throw new DiffusionPipeError('config', 'there are more stages than layers', {
+			place: 'parallel.pipeline_stages',
+			expected: `at most ${layers}${count > p.pipeline_stages ? ' stages' : ''}`,
+			found: String(count),
+		});
+	}
+	placeStages(p.pipeline_schedule, placeOptionsOf(config), 'parallel.pipeline_schedule');
+	const cuts = p.partition_method === 'manual' ? p.partition_split! : [];
+	if ([0, ...cuts].some((cut, i) => cut >= (cuts[i] ?? layers))) {
+		throw new DiffusionPipeError('config', 'cuts the model where it has no layers', {
+			place: 'parallel.partition_split',
+			expected: `rising numbers from 1 to ${layers - 1}`,
+			found: `[${cuts.join(', ')}]`,
+		});
+	}
+}
+
+/**
  * Compiles `chain` (with its objective) as `config` says. `known` is taken instead of measuring: cuts, so that a resumed run is cut as it was, a profile to
  * cut by, or both, the profile then being what the cuts are predicted from. With `selfConditioning` there is a program of steps with a sweep ahead, too. Throws a config error when there are more stages than layers, a program error when memory does not suffice.
  */
@@ -62,15 +87,8 @@ export async function planTraining(
 ): Promise<TrainingPlan> {
 	const { parallel: p } = config;
 	const trace = traceChain(chain, microBatchSize(config));
-	const layers = chain.layers.length;
+	checkLayout(config, chain.layers.length);
 	const count = stageCount(p);
-	if (count > layers) {
-		throw new DiffusionPipeError('config', 'there are more stages than layers', {
-			place: 'parallel.pipeline_stages',
-			expected: `at most ${layers}${count > p.pipeline_stages ? ' stages' : ''}`,
-			found: String(count),
-		});
-	}
 	const schedule = placeSchedule(p.pipeline_schedule, placeOptionsOf(config), 'parallel.pipeline_schedule');
 	const manual = p.partition_method === 'manual' ? p.partition_split! : undefined;
 	const cuts = count === 1 ? [] : (manual ?? (known.cuts?.length === count - 1 ? known.cuts : undefined));

@@ -11,7 +11,8 @@ const choices: readonly Recompute[] = ['views', 'cheap', 'full'];
 
 /**
  * What `attempt` makes of the config: as it is, or under `auto` of the first choice that fits in `parallel.memory_bytes`. Throws what `attempt` throws;
- * under `auto`, when nothing fits, what it throws for the choice that takes least memory.
+ * under `auto`, when nothing fits, what it throws for the choice that takes least memory. Where `parallel.memory_bytes` does not suffice that is a config error
+ * which names the keys that matter.
  */
 export function firstThatFits<T>(config: SessionConfig, attempt: (settled: SettledConfig) => T): T {
 	const { parallel } = config;
@@ -19,15 +20,25 @@ export function firstThatFits<T>(config: SessionConfig, attempt: (settled: Settl
 		...config,
 		parallel: { ...parallel, activation_checkpointing },
 	});
-	if (parallel.activation_checkpointing !== 'auto') return attempt(settled(parallel.activation_checkpointing));
-	for (const choice of choices.slice(0, -1)) {
+	const { activation_checkpointing: asked, memory_bytes } = parallel;
+	const tried = asked === 'auto' ? choices : [asked];
+	for (const choice of tried) {
 		try {
 			return attempt(settled(choice));
 		} catch (error) {
 			if (!(error instanceof DiffusionPipeError && error.parts.reason === 'memory')) throw error;
+			if (choice !== tried.at(-1)) continue;
+			throw memory_bytes > 0 ? byKeys(error, choice) : error;
 		}
 	}
-	return attempt(settled(choices.at(-1)!));
+	throw new DiffusionPipeError('internal', 'nothing to try', { place: 'parallel.activation_checkpointing' });
+}
+
+/** `error` with the keys of a config that change what fits. */
+function byKeys({ what, parts }: DiffusionPipeError, tried: Recompute): DiffusionPipeError {
+	const again = tried === choices.at(-1) ? [] : ['parallel.activation_checkpointing = "auto"'];
+	const more = ['more train.gradient_accumulation_steps', 'more parallel.pipeline_stages', 'a larger parallel.memory_bytes'];
+	return new DiffusionPipeError('config', what, { ...parts, hint: [...again, ...more].join(', or ') });
 }
 
 /** What the backward computes again where nothing is tried: the choice that takes least time stands for `auto`. */

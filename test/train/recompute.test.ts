@@ -26,6 +26,9 @@ describe('activation_checkpointing = "auto"', () => {
 		expect(tight.peak).toBeLessThan(views.peak);
 		expect(await auto(full.peak)).toEqual(full);
 		await expect(auto(full.peak - 1)).rejects.toThrow('needs more memory than the device has');
+		await expect(auto(full.peak - 1)).rejects.toThrow(/try: more train.gradient_accumulation_steps, .* or a larger parallel.memory_bytes$/);
+		const asked = laid({ activation_checkpointing: 'views', memory_bytes: views.peak - 1 });
+		await expect(asked).rejects.toThrow('try: parallel.activation_checkpointing = "auto", or');
 	});
 
 	it('passes on what is no matter of memory', () => {

@@ -25,7 +25,7 @@ import { sweptProgram } from '../../program/swept.ts';
 import type { Program } from '../../program/types.ts';
 import { verifyProgram } from '../../program/verify.ts';
 import { chunksOf, placeOptionsOf, replicasOf, stageCount } from '../layout.ts';
-import { deviceCount, microBatchSize } from '../plan.ts';
+import { checkLayout, deviceCount, microBatchSize } from '../plan.ts';
 import { localCluster, type Planned, withPeaks } from '../planned.ts';
 import { firstThatFits, type SettledConfig } from '../recompute.ts';
 import { conditioned, type SelfConditioning } from '../self-conditioning.ts';
@@ -70,8 +70,8 @@ export function profiledSizes(config: SessionConfig): number[] {
 	return [...sizes].sort((a, b) => a - b);
 }
 
-/** The profile of `chain` with its frozen parts, measured on one device of this machine. */
-export function measureRun(
+/** The profile of `chain` with its frozen parts, measured on one device of this machine. Throws what `checkLayout` throws before anything is measured. */
+export async function measureRun(
 	config: SessionConfig,
 	chain: Chain,
 	{ parts }: RunParts,
@@ -79,6 +79,7 @@ export function measureRun(
 	onProgress?: (what: string, done: number, total: number) => void,
 ): Promise<Profile> {
 	const { parallel: p } = config;
+	checkLayout(config, chain.layers.length);
 	return measureProfile(
 		{
 			name: chain.name,
@@ -118,6 +119,7 @@ export function compileFilled(
 	moments: number,
 	options: FilledPlanOptions = {},
 ): FilledPlan {
+	checkLayout(config, chain.layers.length);
 	const profile = conditioned(measured, options.selfConditioning);
 	return firstThatFits(config, (settled) => compiledRun(settled, chain, run, profile, moments, options));
 }
@@ -170,7 +172,9 @@ function laidOut(
 		...options,
 	} as const;
 	const wanted = p.partition_method === 'manual' ? p.partition_split : given;
-	if (!p.replicas && !wanted) return searchPlan(profile, cluster, t.batch_size, { stages: stageCount(p), baselines: false, ...fixed });
+	// The search knows two stages on a rank at most.
+	if (!p.replicas && !wanted && chunksOf(p) <= 2)
+		return searchPlan(profile, cluster, t.batch_size, { stages: stageCount(p), baselines: false, ...fixed });
 	const { stages } = placeStages(p.pipeline_schedule, placeOptionsOf(config), 'parallel.pipeline_schedule');
 	const layerMs = profile.backbones[0]!.layers.map((l) => l.forwardMs.at(-1)! + l.backwardInputMs.at(-1)! + l.backwardWeightMs.at(-1)!);
 	const replicas = replicasOf(p);

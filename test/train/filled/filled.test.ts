@@ -80,6 +80,7 @@ it('goes on after a stop to the same losses', async () => {
 it.each<[string, Record<string, unknown>]>([
 	['zero-bubble, folded', { pipeline_schedule: 'zero-bubble', placement: 'folded' }],
 	['interleaved', { pipeline_schedule: 'interleaved-1f1b' }],
+	['interleaved, three stages on a rank', { pipeline_schedule: 'interleaved-1f1b', virtual_pipeline_model_parallel_size: 3 }],
 	['ranks of one and two devices', { replicas: [1, 2] }],
 ])(
 	'gives the same losses under another schedule: %s',
@@ -89,8 +90,27 @@ it.each<[string, Record<string, unknown>]>([
 		const [expected, found] = [await readLosses(join(root, 'inline')), await readLosses(folder)];
 		for (const [step, loss] of expected) expect(Math.abs(found.get(step)! / loss - 1)).toBeLessThan(1e-5);
 		const plan = readPlan(JSON.parse(await readFile(join(folder, 'plan.json'), 'utf8')));
-		expect(plan.stages).toHaveLength(parallel.replicas ? 2 : 4);
-		expect(plan.stages.map(({ replicas }) => replicas)).toEqual(parallel.replicas ?? [1, 1, 1, 1]);
+		const stages = parallel.replicas ? 2 : 2 * Number(parallel.virtual_pipeline_model_parallel_size ?? 2);
+		expect(plan.stages.map(({ replicas }) => replicas)).toEqual(parallel.replicas ?? new Array(stages).fill(1));
 	},
 	120_000,
 );
+
+it.each<[string, Record<string, unknown>, string]>([
+	['more stages than layers', { pipeline_stages: 9 }, 'parallel.pipeline_stages: there are more stages than layers'],
+	['an unknown schedule', { pipeline_schedule: 'zb' }, 'parallel.pipeline_schedule: unknown schedule'],
+	[
+		'a schedule that cannot be laid so',
+		{ pipeline_schedule: 'interleaved-1f1b', placement: 'folded' },
+		'schedule interleaved-1f1b: another placement',
+	],
+	[
+		'cuts outside of the model',
+		{ partition_method: 'manual', partition_split: [8] },
+		'parallel.partition_split: cuts the model where it has no layers',
+	],
+])('refuses %s before anything is measured', async (name, parallel, message) => {
+	const started = trainModel(configOf(join(root, name), 'fill', parallel));
+	await expect(started).rejects.toThrow(message);
+	expect(existsSync(join(root, name, 'profile.json'))).toBe(false);
+});
