@@ -67,10 +67,13 @@ export async function runCascade(config: CascadeConfig, given: Given, context: C
 		},
 	});
 	const { step, losses, seconds, samples, pipeline } = result;
+	// No step was left when the losses are none.
+	const last = Number.isNaN(losses.base)
+		? `all ${plural(step, 'step')} were done before (train.max_steps = ${t.max_steps})`
+		: `${plural(step, 'step')}, last losses ${formatNumber(losses.base)} and ${formatNumber(losses.super_resolution)} (${formatSeconds(seconds)})`;
 	console.print(
 		result.finished
-			? `${console.printStyle.green('done')}: ${plural(step, 'step')}, last losses ${formatNumber(losses.base)} and ` +
-					`${formatNumber(losses.super_resolution)} (${formatSeconds(seconds)})`
+			? `${console.printStyle.green('done')}: ${last}`
 			: `${console.printStyle.yellow('stopped')} after step ${step} of ${t.max_steps} (${formatSeconds(seconds)})`,
 		...(result.skippedFiles > 0 ? [console.printStyle.yellow(`${plural(result.skippedFiles, 'data file')} could not be used`)] : []),
 		...(samples.length > 0 ? [`pictures: ${samples.at(-1)}`] : []),

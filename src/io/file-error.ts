@@ -8,6 +8,7 @@ const hints: Record<string, string> = {
 	ENOENT: 'check the path',
 	ENOTDIR: 'a part of the path is a file, not a folder',
 	EISDIR: 'give a file, not a folder',
+	EEXIST: 'a file has this name',
 	EACCES: 'check the permissions',
 	EPERM: 'check the permissions',
 	ENOSPC: 'free some space on this disk',

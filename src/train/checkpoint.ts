@@ -161,10 +161,15 @@ export async function listCheckpoints(folder: string): Promise<{ step: number; p
 		.sort((a, b) => a.step - b.step);
 }
 
-/** Removes left-overs of killed runs, and all but the newest `keep` checkpoints (0: keeps all). */
-export async function pruneCheckpoints(folder: string, keep: number): Promise<void> {
+/**
+ * Removes all but the newest `keep` checkpoints (0: keeps all) up to `step`, which was just written. Later ones are of a run that went on from here before, which
+ * the run has left: what is resumed by default is the newest.
+ */
+export async function pruneCheckpoints(folder: string, keep: number, step: number): Promise<void> {
 	const all = await listCheckpoints(folder);
-	if (keep > 0) for (const { path } of all.slice(0, Math.max(0, all.length - keep))) await rm(path, { recursive: true, force: true });
+	const ours = all.filter((each) => each.step <= step);
+	const old = keep > 0 ? ours.slice(0, Math.max(0, ours.length - keep)) : [];
+	for (const { path } of [...all.filter((each) => each.step > step), ...old]) await rm(path, { recursive: true, force: true });
 }
 
 /** Makes a folder that a killed process left behind whole again. */
@@ -175,11 +180,13 @@ export async function repairCheckpoints(folder: string): Promise<void> {
 /** Reads a checkpoint's state. Throws an input error when the folder is not a checkpoint. */
 export async function readTrainingState(path: string): Promise<TrainingState> {
 	const state = await readJsonObject(join(path, stateFile));
-	if (state.version !== 1 || !Number.isSafeInteger(state.step) || !Array.isArray(state.cuts) || typeof state.config !== 'object') {
+	const { version, step, cuts, config } = state;
+	const counts = [step, ...(Array.isArray(cuts) ? cuts : [undefined])].every((n) => Number.isSafeInteger(n) && (n as number) >= 0);
+	if (version !== 1 || !counts || typeof config !== 'object' || config === null) {
 		throw new DiffusionPipeError('input', 'is not a training state we know', {
 			place: join(path, stateFile),
 			expected: 'version 1 with step, cuts and config',
-			found: `version ${JSON.stringify(state.version)}`,
+			found: `version ${JSON.stringify(version)}, step ${JSON.stringify(step)}, cuts ${JSON.stringify(cuts)}`,
 		});
 	}
 	return state as unknown as TrainingState;

@@ -2,6 +2,7 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
+import { fileError } from '../io/file-error.ts';
 
 /** Paths inside a run's folder. */
 export interface RunFolder {
@@ -54,6 +55,12 @@ const ours = [
 	...['timeline.json', 'timeline-swept.json', 'profile.json', 'cluster.json', 'plan.json'],
 ];
 
+/** What a run leaves that was refused before its first step is no run. */
+async function isEmptyFolder(path: string): Promise<boolean> {
+	const names = await readdir(path).catch(() => undefined);
+	return names?.length === 0;
+}
+
 /**
  * Makes the folder. Without `resume` it must not hold a run: throws an input error that says how to go on, unless `overwrite`, which
  * removes the old run's files (and nothing else).
@@ -62,9 +69,16 @@ export async function prepareRunFolder(
 	folder: RunFolder,
 	{ resume, overwrite }: { readonly resume: boolean; readonly overwrite: boolean },
 ): Promise<void> {
-	await mkdir(folder.root, { recursive: true });
+	try {
+		await mkdir(folder.root, { recursive: true });
+	} catch (error) {
+		throw fileError(folder.root, 'make the folder of the run', error);
+	}
 	if (!resume) {
-		const names = (await readdir(folder.root)).filter((n) => ours.includes(n) || n.startsWith('events.out.tfevents.'));
+		const names: string[] = [];
+		for (const name of await readdir(folder.root))
+			if ((ours.includes(name) || name.startsWith('events.out.tfevents.')) && !(await isEmptyFolder(join(folder.root, name))))
+				names.push(name);
 		if (names.length > 0 && !overwrite) {
 			throw new DiffusionPipeError('input', 'holds a run already', {
 				place: folder.root,

@@ -1,5 +1,5 @@
 /** @file A training run from config to finished pipeline: data, steps, metrics, samples, checkpoints, resuming. */
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { trainingChain } from '../diffusion/objective.ts';
 import { samplerConfig, trainingProcess } from '../diffusion/samplers/index.ts';
@@ -245,7 +245,9 @@ export async function trainModel(given: TrainConfig, options: TrainOptions = {})
 		await writeWhole(folder.programs, text);
 		await writeJson(folder.config, config);
 		if (resumed) {
-			await readCheckpointTensors(resumed.path, partName(className), parameters, moments, average, lora !== undefined);
+			const reading = readCheckpointTensors(resumed.path, partName(className), parameters, moments, average, lora !== undefined);
+			// What does not fit a changed config is not damaged.
+			await (options.allowConfigChange ? reading : orEarlier(folder, resumed.path, reading));
 			say({ kind: 'resumed', step: resumed.state.step, path: resumed.path });
 		} else if (base) {
 			say({ kind: 'note', text: `reading ${base.folder}` });
@@ -317,8 +319,10 @@ async function runSteps(run: Run): Promise<TrainResult> {
 	const { train, checkpoint, sample, log } = config;
 	const clock = options.clock ?? (() => performance.now());
 	const began = clock();
-	const metrics = await openJsonLines(folder.metrics, { resumeFrom: firstStep + 1 });
-	const events = log.tensorboard ? new EventWriter(folder.root, firstStep > 0 ? { resumeFrom: firstStep + 1 } : {}) : undefined;
+	// A run that goes on from its start measures held-out losses of step 0 again.
+	const resumeFrom = firstStep > 0 ? firstStep + 1 : 0;
+	const metrics = await openJsonLines(folder.metrics, { resumeFrom });
+	const events = log.tensorboard ? new EventWriter(folder.root, options.resume === undefined ? {} : { resumeFrom }) : undefined;
 	const swept = sweptSteps(config);
 	const record = stepRecorder(folder, config.parallel.threads_per_device, say);
 	const samples: string[] = [];
@@ -331,7 +335,7 @@ async function runSteps(run: Run): Promise<TrainResult> {
 		if (savedStep === step) return;
 		saved = await writeCheckpoint(folder.checkpoints, run.content(step));
 		savedStep = step;
-		await pruneCheckpoints(folder.checkpoints, checkpoint.keep_last);
+		await pruneCheckpoints(folder.checkpoints, checkpoint.keep_last, step);
 		say({ kind: 'checkpoint', step, path: saved });
 	};
 	const evaluate = async () => {
@@ -455,7 +459,21 @@ async function findCheckpoint(
 ): Promise<{ path: string; state: TrainingState } | undefined> {
 	if (resume === undefined) return undefined;
 	const path = resume === true ? (await listCheckpoints(folder.checkpoints)).at(-1)?.path : resume;
-	return path === undefined ? undefined : { path, state: await readTrainingState(path) };
+	if (path === undefined) return undefined;
+	return { path, state: await orEarlier(folder, path, readTrainingState(path)) };
+}
+
+/** What `reading` the checkpoint in `path` gives; where that fails for the files in it, the error names the checkpoint before, which can be gone on from. */
+async function orEarlier<T>({ checkpoints }: RunFolder, path: string, reading: Promise<T>): Promise<T> {
+	try {
+		return await reading;
+	} catch (error) {
+		const all = await listCheckpoints(checkpoints);
+		const at = all.findIndex((each) => resolve(each.path) === resolve(path));
+		const before = all[at - 1];
+		if (!(error instanceof DiffusionPipeError && error.kind === 'input' && before)) throw error;
+		throw new DiffusionPipeError(error.kind, error.what, { ...error.parts, hint: `the checkpoint before: --resume ${before.path}` });
+	}
 }
 
 function refuseChanges(state: TrainingState, config: TrainConfig, path: string): void {

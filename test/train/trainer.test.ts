@@ -72,6 +72,43 @@ describe('trainModel', () => {
 		expect((await weights('stopped')).equals(await weights('straight'))).toBe(true);
 	});
 
+	it('goes on from an older checkpoint: later ones are left behind, not resumed', async () => {
+		const checkpoints = join(folder('older'), 'checkpoints');
+		const saving = { checkpoint: { every_steps: 1, keep_last: 1 } };
+		await trainModel(config('older', { train: { max_steps: 4 }, checkpoint: { every_steps: 1, keep_last: 0 } }));
+		const back = { resume: join(checkpoints, 'step-00000002') };
+		await trainModel(config('older', { train: { max_steps: 3 }, ...saving }), back);
+		expect(await readdir(checkpoints)).toEqual(['step-00000003']);
+	});
+
+	it('names the checkpoint before a damaged one', async () => {
+		await trainModel(config('torn', { train: { max_steps: 2 }, checkpoint: { every_steps: 1, keep_last: 0 } }));
+		const [before, newest] = [1, 2].map((step) => join(folder('torn'), 'checkpoints', `step-0000000${step}`)) as [string, string];
+		const go = (resume: string | true) => trainModel(config('torn', { train: { max_steps: 3 } }), { resume });
+		await writeFile(join(newest, 'training', 'optimizer.safetensors'), 'torn');
+		await expect(go(true)).rejects.toThrow(`--resume ${before}`);
+		await writeFile(join(newest, 'training', 'state.json'), '{"version": 1, "step": 2, "cuts": [3], "config": null}');
+		await expect(go(true)).rejects.toThrow(`--resume ${before}`);
+		expect(await go(before)).toMatchObject({ step: 3, finished: true });
+	});
+
+	it('measures held-out losses of step 0 once in a run that is stopped before its first step', async () => {
+		const over = { train: { max_steps: 2 }, eval: { every_steps: 2, holdout: 4, quantiles: [0.5] } };
+		const stopped = new AbortController();
+		stopped.abort();
+		await trainModel(config('at-once', over), { signal: stopped.signal });
+		await trainModel(config('at-once', over), { resume: true });
+		const lines = (await readFile(join(folder('at-once'), 'metrics.jsonl'), 'utf8')).trim().split('\n');
+		expect(lines.map((line) => (JSON.parse(line) as { step: number }).step)).toEqual([0, 1, 2, 2]);
+	});
+
+	it('begins where a run was refused before it began, and names a folder that is a file', async () => {
+		await expect(trainModel(config('refused', { parallel: { partition_split: [30] } }))).rejects.toThrow('parallel.partition_split');
+		expect(await trainModel(config('refused', { train: { max_steps: 1 } }))).toMatchObject({ step: 1, finished: true });
+		await writeFile(folder('a-file'), '');
+		await expect(trainModel(config('a-file'))).rejects.toThrow(`${folder('a-file')}: cannot make the folder of the run`);
+	});
+
 	it('resumes on another number of devices within rounding', async () => {
 		await stopAfter(6, 'moved');
 		await trainModel(

@@ -128,7 +128,10 @@ function closingLines(
 	const controlled = conditioned ? ` --prompt "..." --control-image ${shellWord(picture)}` : '';
 	const longer = again.filter((word) => !word.startsWith('--set train.max_steps='));
 	return [
-		`${s.green('done')}: ${plural(result.step, 'step')}, last loss ${formatNumber(result.loss)} (${speed})`,
+		// No step was left when the loss is none.
+		Number.isNaN(result.loss)
+			? `${s.green('done')}: all ${plural(result.step, 'step')} were done before (train.max_steps = ${config.train.max_steps})`
+			: `${s.green('done')}: ${plural(result.step, 'step')}, last loss ${formatNumber(result.loss)} (${speed})`,
 		...skipped,
 		...pictures,
 		...(result.pipeline ? [`pipeline: ${result.pipeline}`] : []),

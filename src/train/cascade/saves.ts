@@ -138,7 +138,7 @@ export async function readCascade({ paths }: CascadeSave, { models, session, ave
 export async function saveCascade(folder: RunFolder, content: CascadeContent, step: number): Promise<void> {
 	const folders = perBackbone((name) => join(folder.checkpoints, name));
 	for (const name of backboneNames) await writeCheckpoint(folders[name], contentOf(content, name, step));
-	for (const name of backboneNames) await pruneCheckpoints(folders[name], content.config.base.checkpoint.keep_last);
+	for (const name of backboneNames) await pruneCheckpoints(folders[name], content.config.base.checkpoint.keep_last, step);
 }
 
 /** Writes the base as a pipeline, and in its folder the other as `super_resolution`. */

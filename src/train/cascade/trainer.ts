@@ -132,8 +132,10 @@ async function runSteps(run: Run): Promise<CascadeResult> {
 	const { base } = config;
 	const { max_steps: maxSteps, batch_size: batchSize } = base.train;
 	const { signal, clock = () => performance.now() } = options;
-	const metrics = await openJsonLines(folder.metrics, { resumeFrom: firstStep + 1 });
-	const events = base.log.tensorboard ? new EventWriter(folder.root, firstStep > 0 ? { resumeFrom: firstStep + 1 } : {}) : undefined;
+	// A run that goes on from its start measures held-out losses of step 0 again.
+	const resumeFrom = firstStep > 0 ? firstStep + 1 : 0;
+	const metrics = await openJsonLines(folder.metrics, { resumeFrom });
+	const events = base.log.tensorboard ? new EventWriter(folder.root, options.resume === undefined ? {} : { resumeFrom }) : undefined;
 	const record = stepRecorder(folder, base.parallel.threads_per_device, notesTo(say));
 	const drawn: string[] = [];
 	let step = firstStep;
