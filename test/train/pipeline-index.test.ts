@@ -51,7 +51,7 @@ const saved = (className: string, over: object = {}) =>
 
 describe('savedIndex', () => {
 	it('knows a pipeline for every denoiser', () => {
-		expect(Object.keys(recipes).sort()).toEqual(Object.keys(denoisers).sort());
+		expect(Object.keys(recipes).sort()).toEqual([...Object.keys(denoisers), 'ControlNetModel'].sort());
 	});
 
 	it.each(

@@ -109,7 +109,7 @@ function checkInputs({ components }: FillProblem, { items, moves }: FillResult, 
 	}
 }
 
-/** Nothing of one group begins before what came before it has ended. */
+/** Nothing of one group begins before what came before it has ended. What takes no time occupies nothing, so it may lie within another. */
 function apart<T extends FillItem | FillMove>(
 	all: readonly T[],
 	groupOf: (entry: T) => string,
@@ -119,6 +119,7 @@ function apart<T extends FillItem | FillMove>(
 ): void {
 	const groups = new Map<string, T[]>();
 	for (const entry of all) {
+		if (entry.endMs - entry.startMs <= tolerance) continue;
 		const group = groups.get(groupOf(entry));
 		if (group) group.push(entry);
 		else groups.set(groupOf(entry), [entry]);

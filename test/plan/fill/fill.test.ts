@@ -198,6 +198,12 @@ test('a large pipeline is filled to its bound by shares without moves', () => {
 	expect(result).toMatchObject({ iterationMs: problem.endMs, method: 'shares', moves: [] });
 });
 
+test('a layer that takes no time may run while another does', () => {
+	const components = [[3, 0], [], [2, 1]].map((own, c) => component(`c${c}`, own, { after: c > 1 ? ['c0'] : [] }));
+	const problem = problemOf({ idle: [[], [{ start: 1, end: 4 }]], endMs: 4, batch: 4, components });
+	checkFill(problem, fillBubbles(problem, { effort: 0.01 }));
+});
+
 test('any split of idle time and work: whole and no earlier than the bound', () => {
 	const ms = fc.integer({ min: 0, max: 6 });
 	fc.assert(
