@@ -7,8 +7,8 @@ const kinds = {
 	work: (span) => span.kind === 'run' && span.action !== undefined,
 	/** Gradient norm and optimiser. */
 	update: (span) => span.kind === 'update' || (span.kind === 'run' && span.action === undefined),
-	/** Handing tensors to other devices, and in and out. */
-	transfer: (span) => span.kind === 'send' || span.kind === 'feed' || span.kind === 'fetch',
+	/** Handing tensors to other devices, in and out, and giving their memory back. */
+	transfer: ({ kind }) => ['send', 'feed', 'fetch', 'drop'].includes(kind),
 };
 
 /** Parts of a device's step. */

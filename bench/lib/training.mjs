@@ -37,7 +37,7 @@ export async function openTraining(raw, { initial } = {}) {
 			const { hyper } = hyperOf(config, k);
 			const start = performance.now();
 			const result = await session.step(feeds, hyper, trace);
-			return { ...result, ms: performance.now() - start };
+			return { ...result, timeline: result.traced?.timeline, ms: performance.now() - start };
 		},
 		close: () => session.close(),
 	};
