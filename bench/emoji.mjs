@@ -8,7 +8,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { loadConfig } from '../dist/cli/config-file.js';
+import { loadTraining } from '../dist/cli/config-file.js';
 import { randomStream } from '../dist/core/random.js';
 import { openForward } from '../dist/engine/local/forward.js';
 import { createPipeline, trainingSamples } from '../dist/generate/index.js';
@@ -100,7 +100,7 @@ function nearest(row, known, captions, top) {
 }
 
 export async function run({ quick, log, args: [given] }) {
-	const config = await loadConfig('emoji', [`output_dir="${root}runs/bench/emoji"`, ...(quick ? ['train.max_steps=200'] : [])], root);
+	const { config } = await loadTraining('emoji', [`output_dir="${root}runs/bench/emoji"`, ...(quick ? ['train.max_steps=200'] : [])], root);
 	const devices = deviceCount(config);
 	const { folder, figures } = given ? { folder: given, figures: {} } : await train(config, log);
 	const known = await stackExamples(await openDataSet({ ...config.data, split: 'train' }));

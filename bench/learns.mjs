@@ -8,7 +8,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { loadConfig } from '../dist/cli/config-file.js';
+import { loadTraining } from '../dist/cli/config-file.js';
 import { createGenerator, openPipeline, trainingSamples } from '../dist/generate/index.js';
 import { pictureOf } from '../dist/generate/pictures.js';
 import { readParameter } from '../dist/train/checkpoint.js';
@@ -70,7 +70,11 @@ function rowOf(digit, labels, found) {
 }
 
 export async function run({ quick, log }) {
-	const config = await loadConfig('mnist', [`output_dir="${root}runs/bench/learns"`, ...(quick ? ['train.max_steps=300'] : [])], root);
+	const { config } = await loadTraining(
+		'mnist',
+		[`output_dir="${root}runs/bench/learns"`, ...(quick ? ['train.max_steps=300'] : [])],
+		root,
+	);
 	const devices = deviceCount(config);
 	const classifier = await openDigitClassifier({ devices: 2, log });
 	log(`classifier: ${(100 * classifier.accuracy).toFixed(2)} % of the held-out digits`);
