@@ -36,6 +36,7 @@ import { type Evaluation, openEvaluation } from './evaluation.ts';
 import type { TrainEvent, TrainResult } from './events.ts';
 import { feedMaker } from './feeds.ts';
 import { openFilledRun } from './filled/open.ts';
+import { checkFinite, divergedHint } from './finite.ts';
 import { closeFrozenParts, type FrozenParts, openFrozenParts, type StepFeeds, stepFeeds } from './frozen-parts.ts';
 import { holdoutOf, loadHeldOut } from './held-out.ts';
 import { openTrainedModel, readBase, type TrainedModel } from './model.ts';
@@ -109,6 +110,8 @@ interface Run {
 	/** To be called when the session has been laid out anew. */
 	readonly rearranged: () => Promise<void>;
 	readonly firstStep: number;
+	/** The checkpoint gone on from. */
+	readonly resumed: string | undefined;
 	readonly average: number | undefined;
 }
 
@@ -289,6 +292,7 @@ export async function trainModel(given: TrainConfig, options: TrainOptions = {})
 			},
 			average,
 			firstStep: resumed?.state.step ?? 0,
+			resumed: resumed?.path,
 			content: (step) => ({
 				state: { version: 1, step, cuts: cuts(), config: config as unknown as Record<string, unknown> },
 				model: { className, config: denoiser.config },
@@ -329,11 +333,13 @@ async function runSteps(run: Run): Promise<TrainResult> {
 	const recent: number[] = [];
 	let step = firstStep;
 	let loss = Number.NaN;
-	let saved = firstStep > 0 ? join(folder.checkpoints, `step-${String(firstStep).padStart(8, '0')}`) : '';
+	let saved = run.resumed;
 	let savedStep = firstStep > 0 ? firstStep : -1;
 	const save = async () => {
 		if (savedStep === step) return;
-		saved = await writeCheckpoint(folder.checkpoints, run.content(step));
+		const content = run.content(step);
+		checkFinite(content, { rate: 'optimizer.lr', good: saved });
+		saved = await writeCheckpoint(folder.checkpoints, content);
 		savedStep = step;
 		await pruneCheckpoints(folder.checkpoints, checkpoint.keep_last, step);
 		say({ kind: 'checkpoint', step, path: saved });
@@ -384,7 +390,7 @@ async function runSteps(run: Run): Promise<TrainResult> {
 				throw new DiffusionPipeError('engine', 'the loss is no longer a finite number', {
 					place: `step ${step}`,
 					found: `loss ${loss}, gradient norm ${gradNorm}`,
-					hint: `lower optimizer.lr, or resume from ${saved || 'an earlier checkpoint'}`,
+					hint: divergedHint({ rate: 'optimizer.lr', good: saved }),
 				});
 			}
 			const stepMs = clock() - start;
@@ -440,7 +446,7 @@ async function runSteps(run: Run): Promise<TrainResult> {
 			seconds,
 			imagesPerSecond: ((step - firstStep) * train.batch_size) / seconds,
 			skippedFiles: loader.skipped,
-			checkpoint: saved,
+			checkpoint: saved ?? '',
 			pipeline,
 			samples,
 		};

@@ -161,6 +161,20 @@ describe('trainModel', () => {
 		expect((await readdir(join(folder('diverged'), 'checkpoints'))).length).toBeGreaterThan(0);
 	});
 
+	it('writes no checkpoint of values that are no longer finite, and names the one before', async () => {
+		const saving = { checkpoint: { every_steps: 1, keep_last: 0 } };
+		await trainModel(config('poisoned', { ...saving, train: { max_steps: 1 } }));
+		const checkpoints = join(folder('poisoned'), 'checkpoints');
+		// As float32 this rate is infinite: the loss of the step itself is not.
+		const going = trainModel(config('poisoned', { ...saving, optimizer: { lr: 1e39, warmup_steps: 0 } }), {
+			resume: true,
+			allowConfigChange: true,
+		});
+		const good = join(checkpoints, 'step-00000001');
+		await expect(going).rejects.toThrow(new RegExp(`step 2, parameter .*no longer finite[^]*lower optimizer.lr[^]*--resume ${good} `));
+		expect(await readdir(checkpoints)).toEqual(['step-00000001']);
+	});
+
 	it('refuses data that does not fit the model before any work', async () => {
 		await expect(trainModel(config('misfit', { data: { height: 16, width: 16 } }))).rejects.toThrow(/images do not fit the model/);
 	});

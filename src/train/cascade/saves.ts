@@ -20,6 +20,7 @@ import {
 	writePipelineFolder,
 } from '../checkpoint.ts';
 import { configDifferences } from '../config-difference.ts';
+import { checkFinite } from '../finite.ts';
 import type { FrozenText } from '../frozen.ts';
 import type { Planned } from '../planned.ts';
 import { type RunFolder, runFolder } from '../run-folder.ts';
@@ -134,10 +135,17 @@ export async function readCascade({ paths }: CascadeSave, { models, session, ave
 	}
 }
 
-/** Writes a checkpoint of each model, and removes old ones. */
-export async function saveCascade(folder: RunFolder, content: CascadeContent, step: number): Promise<void> {
+/** Config key of a model's learning rate. */
+export function rateOf(name: BackboneName): string {
+	return name === 'base' ? 'optimizer.lr' : `${name}.optimizer.lr`;
+}
+
+/** Writes a checkpoint of each model, and removes old ones. `good` is the one before. Throws what `checkFinite` throws, before any is written. */
+export async function saveCascade(folder: RunFolder, content: CascadeContent, step: number, good: string | undefined): Promise<void> {
 	const folders = perBackbone((name) => join(folder.checkpoints, name));
-	for (const name of backboneNames) await writeCheckpoint(folders[name], contentOf(content, name, step));
+	const contents = perBackbone((name) => contentOf(content, name, step));
+	for (const name of backboneNames) checkFinite(contents[name], { rate: rateOf(name), good, model: name });
+	for (const name of backboneNames) await writeCheckpoint(folders[name], contents[name]);
 	for (const name of backboneNames) await pruneCheckpoints(folders[name], content.config.base.checkpoint.keep_last, step);
 }
 

@@ -14,6 +14,7 @@ import type { DataOptions } from '../data/index.ts';
 import { type Loader, openLoader } from '../data/loader.ts';
 import type { TrainEvent } from '../events.ts';
 import { frozenFeeds } from '../filled/parts.ts';
+import { divergedHint } from '../finite.ts';
 import { openTextEncoder } from '../frozen-parts.ts';
 import { holdoutOf } from '../held-out.ts';
 import { writePlanned } from '../planned.ts';
@@ -27,7 +28,7 @@ import { type CascadeStepFeeds, filledFeeds, inlineFeeds } from './feeds.ts';
 import { createCascade } from './models.ts';
 import { cascadeRunParts } from './parts.ts';
 import { type CascadePlan, planCascade } from './plan.ts';
-import { type CascadeContent, finishCascade, readCascade, resumedCascade, saveCascade } from './saves.ts';
+import { type CascadeContent, finishCascade, rateOf, readCascade, resumedCascade, saveCascade } from './saves.ts';
 import { type CascadeSession, type CascadeStepped, openCascadeSession } from './session.ts';
 
 /** What the steps work with. */
@@ -42,6 +43,8 @@ interface Run {
 	readonly content: CascadeContent;
 	readonly evaluation: CascadeEvaluation | undefined;
 	readonly firstStep: number;
+	/** The base's checkpoint gone on from. */
+	readonly resumed: string | undefined;
 }
 
 /**
@@ -109,6 +112,7 @@ export async function trainCascade(config: CascadeConfig, options: CascadeOption
 		return await runSteps({
 			...{ config, options, say, folder, loader, session, stepping, content, evaluation },
 			firstStep: resumed?.step ?? 0,
+			resumed: resumed?.paths.base,
 		});
 	} finally {
 		for (const each of open.reverse()) await each.close();
@@ -140,10 +144,12 @@ async function runSteps(run: Run): Promise<CascadeResult> {
 	const drawn: string[] = [];
 	let step = firstStep;
 	let saved = firstStep > 0 ? firstStep : -1;
+	let good = run.resumed;
 	const save = async () => {
 		if (saved === step) return;
-		await saveCascade(folder, run.content, step);
+		await saveCascade(folder, run.content, step, good);
 		saved = step;
+		good = join(folder.checkpoints, 'base', checkpointName(step));
 		say({ kind: 'checkpoint', step, path: folder.checkpoints });
 	};
 	const evaluate = async () => {
@@ -189,7 +195,7 @@ async function runSteps(run: Run): Promise<CascadeResult> {
 			prepared.catch(() => {});
 			const result = await running;
 			step++;
-			checkFinite(result, step);
+			checkLosses(result, step, good);
 			const stepMs = clock() - start;
 			const { gradNorms, traced } = result;
 			losses = result.losses;
@@ -237,13 +243,13 @@ function currentWeights({ session, average }: CascadeContent): PerBackbone<(para
 	});
 }
 
-function checkFinite({ losses, gradNorms }: CascadeStepped, step: number): void {
+function checkLosses({ losses, gradNorms }: CascadeStepped, step: number, good: string | undefined): void {
 	for (const name of backboneNames) {
 		if (Number.isFinite(losses[name]) && Number.isFinite(gradNorms[name])) continue;
 		throw new DiffusionPipeError('engine', 'the loss is no longer a finite number', {
 			place: `${name}, step ${step}`,
 			found: `loss ${losses[name]}, gradient norm ${gradNorms[name]}`,
-			hint: `lower ${name === 'base' ? '' : `${name}.`}optimizer.lr`,
+			hint: divergedHint({ rate: rateOf(name), good }),
 		});
 	}
 }
