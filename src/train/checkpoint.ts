@@ -12,6 +12,7 @@ import { type LoraSettings, loraFileName, writeLora } from '../io/lora-file.ts';
 import { readModelFolder, writeModelFolder, writePipelineIndex } from '../io/model-folder.ts';
 import { type NamedTensor, openSafetensors, type TensorReader, writeSafetensors } from '../io/safetensors.ts';
 import { type SampleConfig, writeSampleConfig } from '../io/sample-config.ts';
+import { type Checksums, checksumsOf, verifyChecksums } from './checksums.ts';
 import type { LockedUNet } from './controlnet/types.ts';
 import { copyPart, type FrozenText } from './frozen.ts';
 import type { FrozenParts } from './frozen-parts.ts';
@@ -27,6 +28,8 @@ export interface TrainingState {
 	readonly cuts: readonly number[];
 	/** The resolved config of the run. */
 	readonly config: Readonly<Record<string, unknown>>;
+	/** Of the tensor files that the run wrote; older checkpoints have none. */
+	readonly checksums?: Checksums;
 }
 
 /** What is saved: the model's identity and where its tensors are. */
@@ -86,11 +89,18 @@ export async function writeCheckpoint(folder: string, content: CheckpointContent
 			const trained = content.parameters.filter((p) => p.trained);
 			const saved = Object.entries(content.moments).flatMap(([name, moment]) => tensors(trained, { moment }, `${name}.`));
 			await writeSafetensors(join(dir, optimizerFile), saved);
-			await writeJson(join(dir, stateFile), content.state);
+			await writeJson(join(dir, stateFile), { ...content.state, checksums: await checksumsOf(dir, trainedFolders(content)) });
 		},
 		{ replace: true },
 	);
 	return path;
+}
+
+/** Folders of a checkpoint with tensors of its own. The other parts are links to files that the run was given, too large to be read at every checkpoint. */
+function trainedFolders({ model, average, lora }: CheckpointContent): string[] {
+	const part = partName(model.className);
+	const [values, averaged] = lora ? ['', averagedLora] : [part, `${part}_ema`];
+	return [values, ...(average === undefined ? [] : [averaged]), 'training'];
 }
 
 /** Writes model, scheduler and index of a pipeline into the existing folder `dir`, with the weights of one role. */
@@ -180,16 +190,30 @@ export async function repairCheckpoints(folder: string): Promise<void> {
 /** Reads a checkpoint's state. Throws an input error when the folder is not a checkpoint. */
 export async function readTrainingState(path: string): Promise<TrainingState> {
 	const state = await readJsonObject(join(path, stateFile));
-	const { version, step, cuts, config } = state;
+	const { version, step, cuts, config, checksums = {} } = state;
 	const counts = [step, ...(Array.isArray(cuts) ? cuts : [undefined])].every((n) => Number.isSafeInteger(n) && (n as number) >= 0);
-	if (version !== 1 || !counts || typeof config !== 'object' || config === null) {
+	const summed = typeof checksums === 'object' && checksums !== null && Object.values(checksums).every((sum) => typeof sum === 'string');
+	if (version !== 1 || !counts || !summed || typeof config !== 'object' || config === null) {
 		throw new DiffusionPipeError('input', 'is not a training state we know', {
 			place: join(path, stateFile),
-			expected: 'version 1 with step, cuts and config',
+			expected: 'version 1 with step, cuts, config and, unless it is older, checksums',
 			found: `version ${JSON.stringify(version)}, step ${JSON.stringify(step)}, cuts ${JSON.stringify(cuts)}`,
 		});
 	}
 	return state as unknown as TrainingState;
+}
+
+/** Like `readTrainingState`, of a checkpoint whose tensors are as they were written. Throws an input error naming the file that is not. */
+export async function readVerifiedState(path: string): Promise<TrainingState> {
+	const state = await readTrainingState(path);
+	await verifyChecksums(path, state.checksums ?? {});
+	return state;
+}
+
+/** `error`, or where it is about the files of a checkpoint one that names the checkpoint `before`, which can be gone on from. */
+export function namingEarlier(error: unknown, before: string | undefined): unknown {
+	if (!(error instanceof DiffusionPipeError && error.kind === 'input') || before === undefined) return error;
+	return new DiffusionPipeError(error.kind, error.what, { ...error.parts, hint: `the checkpoint before: --resume ${before}` });
 }
 
 /**

@@ -14,10 +14,11 @@ import { type BucketParts, bucketSession, openBucketParts, sizeOfFeeds, sizesOfR
 import {
 	type CheckpointContent,
 	listCheckpoints,
+	namingEarlier,
 	partName,
 	pruneCheckpoints,
 	readCheckpointTensors,
-	readTrainingState,
+	readVerifiedState,
 	repairCheckpoints,
 	type TrainingState,
 	writeCheckpoint,
@@ -466,7 +467,7 @@ async function findCheckpoint(
 	if (resume === undefined) return undefined;
 	const path = resume === true ? (await listCheckpoints(folder.checkpoints)).at(-1)?.path : resume;
 	if (path === undefined) return undefined;
-	return { path, state: await orEarlier(folder, path, readTrainingState(path)) };
+	return { path, state: await orEarlier(folder, path, readVerifiedState(path)) };
 }
 
 /** What `reading` the checkpoint in `path` gives; where that fails for the files in it, the error names the checkpoint before, which can be gone on from. */
@@ -476,9 +477,7 @@ async function orEarlier<T>({ checkpoints }: RunFolder, path: string, reading: P
 	} catch (error) {
 		const all = await listCheckpoints(checkpoints);
 		const at = all.findIndex((each) => resolve(each.path) === resolve(path));
-		const before = all[at - 1];
-		if (!(error instanceof DiffusionPipeError && error.kind === 'input' && before)) throw error;
-		throw new DiffusionPipeError(error.kind, error.what, { ...error.parts, hint: `the checkpoint before: --resume ${before.path}` });
+		throw namingEarlier(error, all[at - 1]?.path);
 	}
 }
 

@@ -92,6 +92,29 @@ describe('trainModel', () => {
 		expect(await go(before)).toMatchObject({ step: 3, finished: true });
 	});
 
+	it('refuses a checkpoint with a byte changed, naming file and checksums; one without checksums is gone on from', async () => {
+		const saving = { checkpoint: { every_steps: 1, keep_last: 0 } };
+		await trainModel(config('flipped', { ...saving, train: { max_steps: 2 } }));
+		const [before, newest] = [1, 2].map((step) => join(folder('flipped'), 'checkpoints', `step-0000000${step}`)) as [string, string];
+		const state = JSON.parse(await readFile(join(newest, 'training', 'state.json'), 'utf8')) as { checksums?: Record<string, string> };
+		const files = [...['', '_ema'].map((end) => `transformer${end}/diffusion_pytorch_model.safetensors`), 'training/optimizer.safetensors'];
+		expect(Object.keys(state.checksums!)).toEqual(files);
+		const go = (resume: string | true) => trainModel(config('flipped', { ...saving, train: { max_steps: 3 } }), { resume });
+		for (const name of files) {
+			const bytes = await readFile(join(newest, name));
+			const flipped = Buffer.from(bytes);
+			flipped[flipped.length - 3]! ^= 1;
+			await writeFile(join(newest, name), flipped);
+			await expect(go(true)).rejects.toThrow(
+				new RegExp(`${name}: is damaged[^]*expected: SHA-256 ${state.checksums![name]}[^]*found: [0-9a-f]{64}[^]*--resume ${before}`),
+			);
+			await writeFile(join(newest, name), bytes);
+		}
+		const { checksums: _, ...older } = state;
+		await writeFile(join(newest, 'training', 'state.json'), JSON.stringify(older));
+		expect(await go(true)).toMatchObject({ step: 3, finished: true });
+	});
+
 	it('measures held-out losses of step 0 once in a run that is stopped before its first step', async () => {
 		const over = { train: { max_steps: 2 }, eval: { every_steps: 2, holdout: 4, quantiles: [0.5] } };
 		const stopped = new AbortController();

@@ -11,11 +11,13 @@ import {
 	type CheckpointContent,
 	checkpointName,
 	listCheckpoints,
+	namingEarlier,
 	partName,
 	pruneCheckpoints,
 	readCheckpointTensors,
-	readTrainingState,
+	readVerifiedState,
 	repairCheckpoints,
+	type TrainingState,
 	writeCheckpoint,
 	writePipelineFolder,
 } from '../checkpoint.ts';
@@ -36,11 +38,11 @@ export interface CascadeSave {
 	readonly paths: PerBackbone<string>;
 }
 
-/** The newest step of which both models have a whole checkpoint in the folder of a run. */
-export async function newestCascadeSave(root: string): Promise<CascadeSave | undefined> {
+/** The newest step, of those before `before` where it is given, of which both models have a whole checkpoint in the folder of a run. */
+export async function newestCascadeSave(root: string, before = Number.POSITIVE_INFINITY): Promise<CascadeSave | undefined> {
 	const { checkpoints } = runFolder(root);
 	const listed = { base: await listIn('base'), super_resolution: await listIn('super_resolution') };
-	const step = listed.base.findLast((known) => listed.super_resolution.includes(known));
+	const step = listed.base.findLast((known) => known < before && listed.super_resolution.includes(known));
 	return step === undefined ? undefined : { step, paths: perBackbone((name) => join(checkpoints, name, checkpointName(step))) };
 
 	async function listIn(name: BackboneName): Promise<number[]> {
@@ -89,7 +91,7 @@ export async function resumedCascade(
 			expected: `a checkpoint of one of its models, as ${join(folder.checkpoints, 'base', checkpointName(1000))}, with that of the other`,
 		});
 	}
-	const states = { base: await readTrainingState(save.paths.base), super_resolution: await readTrainingState(save.paths.super_resolution) };
+	const states = await verifiedStates(folder, save);
 	const old = states.base.config as unknown as CascadeConfig;
 	const each = backboneNames.flatMap((name) => configDifferences(old[name], config[name], '').map((text) => `${name}.${text}`));
 	const differences = [...each, ...configDifferences(old.condition_noise, config.condition_noise, 'condition_noise')];
@@ -101,6 +103,14 @@ export async function resumedCascade(
 		});
 	}
 	return { ...save, cuts: perBackbone((name) => states[name].cuts), planned: await knownPlan(folder) };
+}
+
+async function verifiedStates({ root }: RunFolder, { step, paths }: CascadeSave): Promise<PerBackbone<TrainingState>> {
+	try {
+		return { base: await readVerifiedState(paths.base), super_resolution: await readVerifiedState(paths.super_resolution) };
+	} catch (error) {
+		throw namingEarlier(error, (await newestCascadeSave(root, step))?.paths.base);
+	}
 }
 
 /** What the run was planned from, if it is there and whole. */
