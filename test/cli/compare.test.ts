@@ -151,6 +151,26 @@ describe('compare', () => {
 		expect([other.code, other.err]).toEqual([2, expect.stringContaining('is a step with self-conditioning')]);
 	});
 
+	it('names the command that traces a step: of a run under way, of a finished one, of a size of images', async () => {
+		const runs = join(cwd, 'runs');
+		const step = (n: number) => join(runs, 'r', 'checkpoints', `step-0000000${n}`);
+		await mkdir(step(3), { recursive: true });
+		await mkdir(join(runs, 'r', 'sizes', '8x16'), { recursive: true });
+		await writeFile(join(runs, 'r', 'config.json'), JSON.stringify({ train: { max_steps: 4 } }));
+		const plans = [join(runs, 'r'), join(runs, 'r', 'sizes', '8x16')];
+		expect((await compare('runs/r')).err).toContain('nothing was predicted');
+		for (const folder of plans)
+			for (const name of ['plan.json', 'profile.json']) await writeFile(join(folder, name), await readFile(join(cwd, 'run', name)));
+		const train = 'diffusionpipe train ... --output-dir runs/r --resume --set log.trace_every_steps';
+		const hints = async () =>
+			[(await compare('runs/r')).err, (await compare('runs/r/sizes/8x16')).err].map((err) => err.trim().split('try: ')[1]);
+		expect(await hints()).toEqual([`${train}=10`, `${train}=1`]);
+		await mkdir(step(4));
+		expect(await hints()).toEqual([`${train}=10 --set train.max_steps=14`, `${train}=1 --set train.max_steps=104`]);
+		const named = await compare('runs/r', '--timeline', 'none.json');
+		expect([named.code, named.err]).toEqual([2, expect.stringContaining('none.json: is not there')]);
+	});
+
 	it('says what is missing and how to get it', async () => {
 		await mkdir(join(cwd, 'bare'));
 		const bare = await compare('bare');

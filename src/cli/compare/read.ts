@@ -1,8 +1,8 @@
 /** @file What `compare` compares: the folder of a run, or files of one's own. */
 import { existsSync, statSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { DiffusionPipeError } from '../../core/errors.ts';
-import { readJson } from '../../io/json-file.ts';
+import { readJson, readJsonObject } from '../../io/json-file.ts';
 import { readCluster } from '../../plan/cluster/read.ts';
 import { kindsPredicted } from '../../plan/expected.ts';
 import { readPlan } from '../../plan/plan-json.ts';
@@ -12,6 +12,7 @@ import { commonDevices, compareTimelines } from '../../program/compare.ts';
 import type { Compared } from '../../program/picture/compare-picture.ts';
 import { planTimeline } from '../../program/plan-timeline.ts';
 import { readRecord } from '../../program/step-record.ts';
+import { shellWord } from '../format.ts';
 import { idealCluster } from '../plan/devices.ts';
 
 /** Options that name files. */
@@ -27,7 +28,7 @@ interface Given {
  * measured. At least one. Throws a usage error for what is missing, an input error naming file and field for bad files.
  */
 export async function readCompared(run: string | undefined, given: Given, cwd: string): Promise<readonly Compared[]> {
-	const files = run === undefined ? filesNamed(given) : filesOfRun(run, given, cwd);
+	const files = run === undefined ? filesNamed(given) : await filesOfRun(run, given, cwd);
 	const read = async <T>(name: string, reader: (raw: unknown, place: string) => T): Promise<T> =>
 		reader(await readJson(resolve(cwd, name)), name);
 	const [plan, profile] = [await read(files.plan, readPlan), await read(files.profile, readProfile)];
@@ -63,7 +64,7 @@ interface Files extends Readonly<Record<'plan' | 'profile' | 'cluster', string>>
 	readonly timelines: readonly string[];
 }
 
-function filesOfRun(run: string, given: Given, cwd: string): Files {
+async function filesOfRun(run: string, given: Given, cwd: string): Promise<Files> {
 	const path = resolve(cwd, run);
 	if (!existsSync(path) || !statSync(path).isDirectory()) {
 		throw new DiffusionPipeError('input', 'is no folder', { place: run, expected: 'the folder of a run' });
@@ -75,20 +76,55 @@ function filesOfRun(run: string, given: Given, cwd: string): Files {
 		profile: given.profile ?? join(run, 'profile.json'),
 		cluster: given.cluster ?? join(run, 'cluster.json'),
 	};
-	if (files.timelines.length === 0 || !files.timelines.every((file) => existsSync(resolve(cwd, file)))) {
-		throw new DiffusionPipeError('input', 'has no measured step', {
-			place: files.timelines[0] ?? join(run, 'timeline.json'),
-			hint: `diffusionpipe train ... --output-dir ${run} --resume --set log.trace_every_steps=10`,
+	const missing = files.timelines.length === 0 || !files.timelines.every((file) => existsSync(resolve(cwd, file)));
+	if (missing && given.timeline !== undefined) {
+		throw new DiffusionPipeError('input', 'is not there', {
+			place: given.timeline,
+			expected: 'a traced step, as runs/emoji/timeline.json',
 		});
 	}
-	for (const file of [files.plan, files.profile]) {
+	const root = rootOf(run, cwd);
+	const isRun = existsSync(resolve(cwd, root, 'config.json'));
+	// A run that planned nothing has nothing to be traced for.
+	for (const file of missing && !isRun ? [] : [files.plan, files.profile]) {
 		if (existsSync(resolve(cwd, file))) continue;
 		throw new DiffusionPipeError('input', 'is not there, so nothing was predicted', {
 			place: file,
 			hint: 'runs that measure their layers keep both: several stages with parallel.partition_method = "time", or frozen.cache = "fill"',
 		});
 	}
+	if (missing) {
+		throw new DiffusionPipeError('input', 'has no measured step', {
+			place: join(run, 'timeline.json'),
+			hint: isRun
+				? await howToTrace(root, root !== run, cwd)
+				: 'diffusionpipe train ... --set log.trace_every_steps=10, and compare its folder',
+		});
+	}
 	return files;
+}
+
+/** The folder of the run that `run` is of: itself, or where it is that of a size of images (`sizes/64x64`) the one that holds it. */
+function rootOf(run: string, cwd: string): string {
+	if (basename(dirname(resolve(cwd, run))) !== 'sizes') return run;
+	const root = join(run, '..', '..');
+	return existsSync(resolve(cwd, root, 'config.json')) ? root : run;
+}
+
+/** The command that traces a step of the run in `root`: one that has done all its steps needs more of them, and a size may be far from every tenth. */
+async function howToTrace(root: string, isSize: boolean, cwd: string): Promise<string> {
+	const folder = resolve(cwd, root);
+	const config = await readJsonObject(join(folder, 'config.json')).catch((): Record<string, unknown> => ({}));
+	const { train } = ((config.base as typeof config | undefined) ?? config) as { train?: { max_steps?: unknown } };
+	const [{ listCheckpoints }, { newestCascadeSave }] = await Promise.all([
+		import('../../train/checkpoint.ts'),
+		import('../../train/cascade/saves.ts'),
+	]);
+	const newest = (await listCheckpoints(join(folder, 'checkpoints'))).at(-1) ?? (await newestCascadeSave(folder));
+	const steps = train?.max_steps;
+	const isDone = typeof steps === 'number' && newest !== undefined && newest.step >= steps;
+	const more = isDone ? ` --set train.max_steps=${steps + (isSize ? 100 : 10)}` : '';
+	return `diffusionpipe train ... --output-dir ${shellWord(root)} --resume --set log.trace_every_steps=${isSize ? 1 : 10}${more}`;
 }
 
 /** Profile and cluster are looked for beside the plan. */
