@@ -72,7 +72,11 @@ export function replanningSizes(first: TrainingSession, planned: Planned, setup:
 		},
 		async rearrange() {
 			const known = [...measured].filter(([, { timelines }]) => timelines.length > 0);
-			if (steps !== after || steps >= maxSteps || known.length === 0) return false;
+			if (steps !== after || steps >= maxSteps) return false;
+			if (known.length === 0) {
+				if (firstStep < after) setup.onUnmeasured?.();
+				return false;
+			}
 			const sizes = known.map(([name, { program, timelines }]) => ({
 				...setup.sizes.get(name)!,
 				program,

@@ -54,6 +54,8 @@ export interface ReplanSetup {
 	readonly least: number;
 	/** Hears how it was decided, when it is done. */
 	readonly onReplanned: (result: Replanned, session: TrainingSession) => void | Promise<void>;
+	/** Hears that the time has come and no step was measured: all that were traced were the first of their start, or of another program. */
+	readonly onUnmeasured?: () => void;
 }
 
 /** Steps that count at most, the last traced before the decision. */
@@ -94,7 +96,11 @@ export function replanningSession(first: TrainingSession, planned: Planned, setu
 			return result;
 		},
 		async rearrange() {
-			if (steps !== after || steps >= maxSteps || timelines.length === 0) return false;
+			if (steps !== after || steps >= maxSteps) return false;
+			if (timelines.length === 0) {
+				if (firstStep < after) setup.onUnmeasured?.();
+				return false;
+			}
 			const profile = correctProfile(planned.profile, planned.plan, timelines);
 			timelines = [];
 			const candidate = await setup.plan(profile);
@@ -164,6 +170,13 @@ export function plainCandidates(chain: Chain, config: SessionConfig, options: Se
 export async function profileBefore({ profile: path }: RunFolder, config: SessionConfig, chain: Chain): Promise<Profile | undefined> {
 	if (stageCount(config.parallel) === 1 || config.parallel.partition_method !== 'time') return undefined;
 	return knownProfile(path, chain, measuredSizes(config));
+}
+
+/** Why a run that has done `firstStep` steps is not planned again after `after`; undefined where the time has yet to come. */
+export function neverReplanned(after: number, firstStep: number, maxSteps: number): string | undefined {
+	if (firstStep >= maxSteps) return undefined;
+	if (firstStep >= after) return `it goes on after step ${firstStep}, and parallel.replan_after is ${after}`;
+	return after >= maxSteps ? `parallel.replan_after is ${after}, and its last step ${maxSteps}` : undefined;
 }
 
 /** Says how it was decided, and when the run has moved keeps its plan and programs in its folder. */

@@ -45,7 +45,7 @@ import type { PlacedParameter } from './parameters.ts';
 import { deviceCount } from './plan.ts';
 import { type Planned, writePlanned } from './planned.ts';
 import { stepRecorder } from './recording.ts';
-import { plainCandidates, profileBefore, type ReplanSetup, replanningSession, tellReplanned } from './replan.ts';
+import { neverReplanned, plainCandidates, profileBefore, type ReplanSetup, replanningSession, tellReplanned } from './replan.ts';
 import { replanningSizes } from './replan-sizes.ts';
 import { prepareRunFolder, type RunFolder, runFolder, sizeFolder } from './run-folder.ts';
 import { selfConditioningOf, sweptSteps } from './self-conditioning.ts';
@@ -184,8 +184,15 @@ export async function trainModel(given: TrainConfig, options: TrainOptions = {})
 		) => {
 			const { replan_after: after, replan_gain: least } = config.parallel;
 			if (after === 0) return opened;
+			const ofSize = at.size ? ` for images of ${at.size}` : '';
+			const notAgain = (why: string) => say({ kind: 'note', text: `nothing is planned again${ofSize}: ${why}` });
 			if (!planned) {
-				say({ kind: 'note', text: 'nothing is planned again: the layers of this run were not measured' });
+				notAgain('the layers of this run were not measured');
+				return opened;
+			}
+			const never = neverReplanned(after, at.firstStep, config.train.max_steps);
+			if (never) {
+				notAgain(never);
 				return opened;
 			}
 			return replanning(planned, {
@@ -194,6 +201,10 @@ export async function trainModel(given: TrainConfig, options: TrainOptions = {})
 				maxSteps: config.train.max_steps,
 				firstStep: at.firstStep,
 				moments: start.average ? 3 : 2,
+				onUnmeasured: () =>
+					notAgain(
+						`no step of this start was measured before step ${after} but the first, which does not count; a later parallel.replan_after has more`,
+					),
 				onReplanned: (result, { plan }) => tellReplanned(at.folder, result, plan, say, at.size),
 			});
 		};

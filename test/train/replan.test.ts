@@ -9,7 +9,7 @@ import { linear } from '../../src/nn/linear.ts';
 import type { Profile } from '../../src/plan/profile/types.ts';
 import { readSessionConfig, readTrainConfig } from '../../src/train/config.ts';
 import type { TrainEvent } from '../../src/train/events.ts';
-import { plainCandidates, type Replanned, replanningSession } from '../../src/train/replan.ts';
+import { neverReplanned, plainCandidates, type Replanned, replanningSession } from '../../src/train/replan.ts';
 import { hyperOf, openSession } from '../../src/train/session.ts';
 import { type TrainOptions, trainModel } from '../../src/train/trainer.ts';
 import { chainFeeds, selfChain } from '../engine/chains.ts';
@@ -154,6 +154,27 @@ describe('a session that plans again', () => {
 		for (const times of [first!.forwardMs, first!.backwardInputMs, first!.backwardWeightMs]) expect(times[0]).toBeLessThan(50);
 	});
 
+	it('says that it was resumed too late to measure a step before', async () => {
+		const config = configOn(1);
+		const opened = await openSession(chain, config, { ...options, profile: profileWith(0) });
+		const heard: string[] = [];
+		const session = replanningSession(opened, opened.plan.planned!, {
+			...{ after: 4, maxSteps: 8, firstStep: 3, moments: 3, least: 0, plan: plainCandidates(chain, config, options) },
+			...{ onReplanned: () => void heard.push('planned'), onUnmeasured: () => void heard.push('unmeasured') },
+		});
+		for (let step = 3; step < 6; step++) {
+			await session.rearrange!();
+			await session.step(feeds, hyperOf(config, step).hyper);
+		}
+		await session.close();
+		expect(heard).toEqual(['unmeasured']);
+		expect([neverReplanned(4, 3, 8), neverReplanned(4, 8, 8)]).toEqual([undefined, undefined]);
+		expect([neverReplanned(4, 4, 8), neverReplanned(8, 0, 8)]).toEqual([
+			'it goes on after step 4, and parallel.replan_after is 4',
+			'parallel.replan_after is 8, and its last step 8',
+		]);
+	});
+
 	it('stays where the new plan does not promise enough', async () => {
 		const { heard, cuts, losses } = await train(0, 0);
 		expect(heard.map(({ moved }) => moved)).toEqual([false]);
@@ -230,6 +251,13 @@ it('a resumed run without frozen work plans again from the profile of its first 
 	const stop = new AbortController();
 	await run(moves, {}, { signal: stop.signal, onEvent: (e) => void (e.kind === 'step' && stop.abort()) });
 	const path = join(moves, 'profile.json');
+	const again = new AbortController();
+	const late = await run(
+		moves,
+		{ replan_after: 1 },
+		{ resume: true, signal: again.signal, onEvent: (e) => void (e.kind === 'step' && again.abort()) },
+	);
+	expect(late).toEqual(['it goes on after step 1, and parallel.replan_after is 1']);
 	const first = await readFile(path, 'utf8');
 	expect(await run(moves, { replan_after: 4, replan_gain: -1000 }, { resume: true })).toEqual(['moved']);
 	expect(await readFile(path, 'utf8')).not.toBe(first);
