@@ -1,7 +1,7 @@
 /** @file Sampling to a file: what `diffusionpipe sample` does. */
 
-import { mkdir, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { writeWhole } from '../io/atomic.ts';
 import type { HubEvent } from '../io/hub.ts';
 import type { SampleConfig } from '../io/sample-config.ts';
@@ -69,7 +69,6 @@ export async function sampleToFile(options: SampleOptions): Promise<{ output: st
 			() => false,
 		);
 		const output = wanted ?? (local ? join(pipeline.folder, 'samples.png') : 'samples.png');
-		await mkdir(dirname(output), { recursive: true });
 		await writeWhole(output, picture.png);
 		return { output, images: shape[0], seconds: (performance.now() - began) / 1000 };
 	} finally {

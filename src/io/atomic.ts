@@ -5,10 +5,11 @@
  * being replaced, and is the only copy if the replacing stopped half-way.
  */
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { type FileHandle, lstat, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { errorCode, fileError } from './file-error.ts';
+import { makeFolder } from './make-folder.ts';
 
 const temporaryName = /^\.(.+)\.[0-9a-f]{12}\.tmp$/;
 const formerName = /^\.(.+)\.old$/;
@@ -26,7 +27,7 @@ export async function writeFileAtomic(path: string, fill: (file: FileHandle) => 
 	const target = resolve(path);
 	const temporary = temporaryPath(target);
 	try {
-		await mkdir(dirname(target), { recursive: true });
+		await makeFolder(dirname(target));
 		const file = await open(temporary, 'wx');
 		try {
 			await fill(file);
@@ -63,7 +64,7 @@ export async function writeFolderAtomic(path: string, fill: (folder: string) => 
 	const temporary = temporaryPath(target);
 	try {
 		if (!options.replace && (await exists(target))) throw alreadyThere(path);
-		await mkdir(temporary, { recursive: true });
+		await makeFolder(temporary);
 		await fill(temporary);
 		await syncTree(temporary);
 		const former = join(parent, `.${basename(target)}.old`);

@@ -4,11 +4,12 @@
  */
 import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { copyFile, mkdir, open, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
+import { copyFile, open, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { syncFolder, temporaryPath, writeWhole } from './atomic.ts';
 import { errorCode, fileError } from './file-error.ts';
+import { makeFolder } from './make-folder.ts';
 
 /** One file of a repository at one commit. */
 export interface RepoFile {
@@ -74,7 +75,7 @@ export function openRepoCache(cacheDir: string, id: string): RepoCache {
 			const blob = join(folder, 'blobs', file.hash.hex);
 			const there = async () => (await sizeOf(blob)) === file.size;
 			try {
-				await mkdir(dirname(blob), { recursive: true });
+				await makeFolder(dirname(blob));
 				if (!(await there())) {
 					await fetchBlob(blob, file, read, onBytes).catch(async (error: unknown) => {
 						// Another process that fetched the same file was there first.
@@ -158,7 +159,7 @@ async function hashOf(path: string, { hash, size }: RepoFile): Promise<string> {
 
 /** Makes `path` a link to `blob`, or a copy where the system allows no links. */
 async function place(blob: string, path: string): Promise<void> {
-	await mkdir(dirname(path), { recursive: true });
+	await makeFolder(dirname(path));
 	const temporary = temporaryPath(path);
 	try {
 		await symlink(relative(dirname(path), blob), temporary);

@@ -1,10 +1,11 @@
 /** @file JSON lines that only grow: one object per line, cut back to a step when a run resumes. */
 import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { writeWhole } from './atomic.ts';
 import { errorCode, fileError } from './file-error.ts';
+import { makeFolder } from './make-folder.ts';
 
 /** An open file of JSON lines. */
 export interface JsonLines {
@@ -31,7 +32,7 @@ export async function openJsonLines(path: string, options: { resumeFrom?: number
 		await writeWhole(path, Buffer.concat(kept.flatMap((line) => [line, newline])));
 	}
 	try {
-		await mkdir(dirname(path), { recursive: true });
+		await makeFolder(dirname(path));
 		return appender(path, dropped, openSync(path, 'a'));
 	} catch (error) {
 		throw fileError(path, 'open', error);

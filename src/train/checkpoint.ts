@@ -70,7 +70,6 @@ export function checkpointName(step: number): string {
 /** Writes a checkpoint into `folder` (of the run's checkpoints) and returns its path. */
 export async function writeCheckpoint(folder: string, content: CheckpointContent): Promise<string> {
 	const path = join(folder, checkpointName(content.state.step));
-	await mkdir(folder, { recursive: true });
 	await writeFolderAtomic(
 		path,
 		async (dir) => {

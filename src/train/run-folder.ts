@@ -1,8 +1,9 @@
 /** @file The folder of a run: what is in it, and whether a new run may begin there. */
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { fileError } from '../io/file-error.ts';
+import { makeFolder } from '../io/make-folder.ts';
 
 /** Paths inside a run's folder. */
 export interface RunFolder {
@@ -70,7 +71,7 @@ export async function prepareRunFolder(
 	{ resume, overwrite }: { readonly resume: boolean; readonly overwrite: boolean },
 ): Promise<void> {
 	try {
-		await mkdir(folder.root, { recursive: true });
+		await makeFolder(folder.root);
 	} catch (error) {
 		throw fileError(folder.root, 'make the folder of the run', error);
 	}
@@ -88,6 +89,6 @@ export async function prepareRunFolder(
 		}
 		for (const name of names) await rm(join(folder.root, name), { recursive: true, force: true });
 	}
-	await mkdir(folder.samples, { recursive: true });
-	await mkdir(folder.checkpoints, { recursive: true });
+	await makeFolder(folder.samples);
+	await makeFolder(folder.checkpoints);
 }

@@ -1,10 +1,10 @@
 /** @file What `--out` writes: plan, pictures and trace into a folder, or the one that a file's ending names. */
 import { existsSync, statSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { DiffusionPipeError } from '../../core/errors.ts';
 import { writeWhole } from '../../io/atomic.ts';
 import { fileError } from '../../io/file-error.ts';
+import { makeFolder } from '../../io/make-folder.ts';
 import { kindName, kindsPredicted } from '../../plan/expected.ts';
 import { type MemoryStep, memoryOverTime, planStageBytes } from '../../plan/memory.ts';
 import { planDocument } from '../../plan/plan-json.ts';
@@ -91,7 +91,7 @@ export function outputOf<T>(
 			...Object.entries(besides).map(([file, write]) => [file, write(value)] as const),
 		];
 		try {
-			await mkdir(path, { recursive: true });
+			await makeFolder(path);
 		} catch (error) {
 			throw fileError(out, 'make the folder', error);
 		}

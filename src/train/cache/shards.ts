@@ -6,10 +6,11 @@
  * (16 bytes), and for every good record its key and its place in the shard (uint32, little-endian).
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, readFile, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic, writeWhole } from '../../io/atomic.ts';
 import { errorCode, fileError } from '../../io/file-error.ts';
+import { makeFolder } from '../../io/make-folder.ts';
 
 const keyBytes = 32;
 const sumBytes = 16;
@@ -45,7 +46,11 @@ export async function listShards(folder: string, rowBytes: number): Promise<Shar
 	const places = new Map<string, RowPlace>();
 	let damaged = 0;
 	try {
-		await mkdir(folder, { recursive: true });
+		await makeFolder(folder);
+	} catch (error) {
+		throw fileError(folder, 'make the folder of the cache', error);
+	}
+	try {
 		const names = await readdir(folder);
 		for (const name of names.sort()) {
 			const id = /^([0-9a-f]{12})\.rows$/.exec(name)?.[1];
