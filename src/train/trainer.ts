@@ -48,6 +48,7 @@ import { stepRecorder } from './recording.ts';
 import { neverReplanned, plainCandidates, profileBefore, type ReplanSetup, replanningSession, tellReplanned } from './replan.ts';
 import { replanningSizes } from './replan-sizes.ts';
 import { prepareRunFolder, type RunFolder, runFolder, sizeFolder } from './run-folder.ts';
+import { lockRunFolder } from './run-lock.ts';
 import { selfConditioningOf, sweptSteps } from './self-conditioning.ts';
 import { hyperOf, openSession, type TrainingSession } from './session.ts';
 
@@ -119,13 +120,23 @@ interface Run {
 const moments = { exp_avg: 0, exp_avg_sq: 1 } as const;
 
 /**
- * Trains as `config` says and returns how it ended. A resumed run gives the losses of a run never stopped: the same bits on the same
+ * Trains as `config` says, alone in its folder, and returns how it ended. A resumed run gives the losses of a run never stopped: the same bits on the same
  * layout of devices, within rounding on another.
  * @throws DiffusionPipeError: config and input errors before any work, engine errors during it
  */
 export async function trainModel(given: TrainConfig, options: TrainOptions = {}): Promise<TrainResult> {
-	const say = options.onEvent ?? (() => {});
 	const config = await completedConfig(given);
+	const unlock = await lockRunFolder(config.output_dir);
+	try {
+		return await trainIn(config, options);
+	} finally {
+		unlock();
+	}
+}
+
+/** `trainModel` in a folder that is locked. */
+async function trainIn(config: TrainConfig, options: TrainOptions): Promise<TrainResult> {
+	const say = options.onEvent ?? (() => {});
 	const folder = runFolder(config.output_dir);
 	const { type: schedulerClass, ...schedulerOptions } = config.scheduler;
 	const scheduler = samplerConfig(schedulerClass, schedulerOptions);

@@ -20,6 +20,7 @@ import { holdoutOf } from '../held-out.ts';
 import { writePlanned } from '../planned.ts';
 import { stepRecorder } from '../recording.ts';
 import { prepareRunFolder, type RunFolder, runFolder } from '../run-folder.ts';
+import { lockRunFolder } from '../run-lock.ts';
 import { hyperOf } from '../session.ts';
 import { backboneNames, type CascadeConfig, type PerBackbone, perBackbone } from './config.ts';
 import { type CascadeEvaluation, openCascadeEvaluation } from './evaluation.ts';
@@ -53,6 +54,16 @@ interface Run {
  * @throws DiffusionPipeError: config and input errors before any work, engine errors during it
  */
 export async function trainCascade(config: CascadeConfig, options: CascadeOptions = {}): Promise<CascadeResult> {
+	const unlock = await lockRunFolder(config.base.output_dir);
+	try {
+		return await trainIn(config, options);
+	} finally {
+		unlock();
+	}
+}
+
+/** `trainCascade` in a folder that is locked. */
+async function trainIn(config: CascadeConfig, options: CascadeOptions): Promise<CascadeResult> {
 	const { resume = false, overwrite = false, allowConfigChange = false, onEvent: say = () => {} } = options;
 	const { base } = config;
 	const { batch_size: batchSize, flip, ema_decay } = base.train;
