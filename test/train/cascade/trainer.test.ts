@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -197,6 +197,28 @@ describe('trainCascade', () => {
 		expect(await trainCascade(readCascadeConfig(longer), { resume: true })).toMatchObject({ step: 5, finished: true });
 		const changed = readCascadeConfig({ ...longer, optimizer: { lr: 1e-2 } });
 		expect(await trainCascade(changed, { resume: true, allowConfigChange: true })).toMatchObject({ step: 5, finished: true });
+	});
+
+	it('saves neither model when one is no longer finite, and refuses a damaged checkpoint, naming the one before', async () => {
+		const one = { parallel: { pipeline_stages: 1, partition_split: [] }, super_resolution: { partition_split: [] } };
+		const saving = (steps: number, own = {}) =>
+			readCascadeConfig({
+				...raw('poisoned', { ...one, train: { max_steps: steps }, super_resolution: { ...one.super_resolution, ...own } }),
+				checkpoint: { every_steps: 1, keep_last: 0 },
+			});
+		await trainCascade(saving(2));
+		const checkpoints = join(root, 'poisoned', 'checkpoints');
+		const at = (step: number) => join(checkpoints, 'base', `step-0000000${step}`);
+		const poisoned = trainCascade(saving(3, { optimizer: { lr: 1e39 } }), { resume: true, allowConfigChange: true });
+		await expect(poisoned).rejects.toThrow(
+			new RegExp(`super_resolution, step 3, parameter .*no longer finite[^]*lower super_resolution.optimizer.lr[^]*--resume ${at(2)} `),
+		);
+		for (const name of backboneNames) expect(await readdir(join(checkpoints, name))).toHaveLength(2);
+		const damaged = join(checkpoints, 'super_resolution', 'step-00000002', 'training', 'optimizer.safetensors');
+		const bytes = await readFile(damaged);
+		bytes[bytes.length - 3]! ^= 1;
+		await writeFile(damaged, bytes);
+		await expect(trainCascade(saving(3), { resume: true })).rejects.toThrow(new RegExp(`${damaged}: is damaged[^]*--resume ${at(1)}`));
 	});
 });
 
