@@ -1,5 +1,5 @@
 /** @file A training run from config to finished pipeline: data, steps, metrics, samples, checkpoints, resuming. */
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { DiffusionPipeError } from '../core/errors.ts';
 import { trainingChain } from '../diffusion/objective.ts';
 import { samplerConfig, trainingProcess } from '../diffusion/samplers/index.ts';
@@ -13,19 +13,14 @@ import { bankStore } from './bank-store.ts';
 import { type BucketParts, bucketSession, openBucketParts, sizeOfFeeds, sizesOfRun } from './buckets.ts';
 import {
 	type CheckpointContent,
-	listCheckpoints,
-	namingEarlier,
 	partName,
 	pruneCheckpoints,
 	readCheckpointTensors,
-	readVerifiedState,
 	repairCheckpoints,
-	type TrainingState,
 	writeCheckpoint,
 	writePipelineFolder,
 } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
-import { configDifferences } from './config-difference.ts';
 import { completedConfig } from './controlnet/config.ts';
 import { type ControlSamples, controlSamples } from './controlnet/samples.ts';
 import { checkLocked, isLocked, readLocked, wholeCuts, wholeParameters } from './controlnet/weights.ts';
@@ -47,6 +42,7 @@ import { type Planned, writePlanned } from './planned.ts';
 import { stepRecorder } from './recording.ts';
 import { neverReplanned, plainCandidates, profileBefore, type ReplanSetup, replanningSession, tellReplanned } from './replan.ts';
 import { replanningSizes } from './replan-sizes.ts';
+import { findCheckpoint, orEarlier, refuseChanges } from './resume.ts';
 import { prepareRunFolder, type RunFolder, runFolder, sizeFolder } from './run-folder.ts';
 import { lockRunFolder } from './run-lock.ts';
 import { selfConditioningOf, sweptSteps } from './self-conditioning.ts';
@@ -479,36 +475,4 @@ async function runSteps(run: Run): Promise<TrainResult> {
 		metrics.close();
 		events?.close();
 	}
-}
-
-/** The checkpoint to go on from, or undefined for a new run (also when the newest of none was asked for). */
-async function findCheckpoint(
-	folder: RunFolder,
-	resume: string | true | undefined,
-): Promise<{ path: string; state: TrainingState } | undefined> {
-	if (resume === undefined) return undefined;
-	const path = resume === true ? (await listCheckpoints(folder.checkpoints)).at(-1)?.path : resume;
-	if (path === undefined) return undefined;
-	return { path, state: await orEarlier(folder, path, readVerifiedState(path)) };
-}
-
-/** What `reading` the checkpoint in `path` gives; where that fails for the files in it, the error names the checkpoint before, which can be gone on from. */
-async function orEarlier<T>({ checkpoints }: RunFolder, path: string, reading: Promise<T>): Promise<T> {
-	try {
-		return await reading;
-	} catch (error) {
-		const all = await listCheckpoints(checkpoints);
-		const at = all.findIndex((each) => resolve(each.path) === resolve(path));
-		throw namingEarlier(error, all[at - 1]?.path);
-	}
-}
-
-function refuseChanges(state: TrainingState, config: TrainConfig, path: string): void {
-	const differences = configDifferences(state.config, config as unknown as Record<string, unknown>);
-	if (differences.length === 0) return;
-	throw new DiffusionPipeError('config', 'differs from the run that made the checkpoint', {
-		place: path,
-		found: differences.join('; '),
-		hint: 'give the old values, or --allow-config-change to go on with the new ones',
-	});
 }
