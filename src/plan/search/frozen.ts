@@ -3,7 +3,7 @@ import { transferMs } from '../cluster/links.ts';
 import type { FillProblem, IdleInterval } from '../fill/types.ts';
 import type { PipelineTimeline } from '../pipeline/types.ts';
 import { timeAt } from '../profile/times.ts';
-import type { FrozenComponent, Profile } from '../profile/types.ts';
+import type { FrozenComponent, Handling, Profile } from '../profile/types.ts';
 import type { Job } from './job.ts';
 import { rankPlaces } from './pipeline.ts';
 import type { Assignment, Shape } from './shape.ts';
@@ -52,6 +52,31 @@ export function idleOf({ spans, endMs }: PipelineTimeline): readonly (readonly I
 	});
 }
 
+/** Share of a gap that work measured on its own may overrun it by. */
+const scatter = 0.03;
+/** Runs of frozen layers in a gap, about. */
+const runsPerGap = 3;
+
+/**
+ * Idle time as far as frozen work may be planned into it on devices whose `handling` is known: what runs into the next action delays every device that waits
+ * for it, while after the last action there is time for what was left. So each gap before `endMs` ends earlier, by what handing values over takes there and
+ * by the scatter of times. All of it where nothing is known of that.
+ */
+export function plannedIdle(
+	idle: readonly (readonly IdleInterval[])[],
+	endMs: number,
+	handling: Handling | undefined,
+): readonly (readonly IdleInterval[])[] {
+	if (!handling) return idle;
+	const { feedMs, joinMs, betweenMs } = handling;
+	const around = runsPerGap * (feedMs + joinMs + 4 * betweenMs);
+	return idle.map((own) =>
+		own.map(({ start, end }) =>
+			end >= endMs - 1e-9 ? { start, end } : { start, end: Math.max(start, end - around - scatter * (end - start)) },
+		),
+	);
+}
+
 /**
  * The filling of one pipeline: its devices' idle time, its part of the batch, what its devices have left for weights. `peakBytes`, rank by rank, where other
  * iterations need more than those of `timeline`.
@@ -63,7 +88,7 @@ export function fillProblem(
 	timeline: PipelineTimeline,
 	peakBytes: readonly number[] = timeline.peakBytes,
 ): FillProblem {
-	const idle = idleOf(timeline);
+	const idle = plannedIdle(idleOf(timeline), timeline.endMs, job.profile.handling);
 	const places = rankPlaces(assignment.replicas);
 	const rankOf = places.flatMap(({ count }, rank) => new Array<number>(count).fill(rank));
 	const cluster = job.places(shape.layout, shape.pipelines, shape.devices);
