@@ -6,6 +6,7 @@ import { controlImageInput } from '../models/control-fit.ts';
 import { type DiskCacheOptions, defaultCacheDir } from './cache/disk-cache.ts';
 import type { TrainConfig } from './config.ts';
 import { sizeKey } from './data/buckets.ts';
+import { keptBatches } from './data/kept-batches.ts';
 import type { Loader } from './data/loader.ts';
 import type { DataSetInfo } from './data/types.ts';
 import type { TrainEvent } from './events.ts';
@@ -149,18 +150,7 @@ export interface FilledFeeds extends Required<StepFeeds> {
 /** The feeds of a filled run: pictures and token ids go to the frozen parts a step ahead, the rest to the step itself. `bySize`: by `sizeKey`. */
 export function filledFeeds(config: TrainConfig, loader: Loader, vae: boolean, bySize: ReadonlyMap<string, SizedFeeds>): FilledFeeds {
 	const drop = captionDropper(config);
-	const loaded = new Map<number, ReturnType<Loader['batchAt']>>();
-	/** Each batch is asked for twice, ahead and in its turn. */
-	const batchAt = (step: number) => {
-		let batch = loaded.get(step);
-		if (!batch) {
-			batch = loader.batchAt(step);
-			batch.catch(() => {});
-			loaded.set(step, batch);
-			loaded.delete(step - 2);
-		}
-		return batch;
-	};
+	const batchAt = keptBatches(loader);
 	const sizes = new WeakMap<object, string>();
 	const made = new Map<number, ReturnType<StepFeeds['feeds']>>();
 	/** Made once: what a frozen part reads of it ahead must not be written again meanwhile. */

@@ -7,6 +7,7 @@ import type { Recompute } from '../graph/saved.ts';
 import { type Chain, type ChainTrace, liveAt, traceChain } from '../nn/chain.ts';
 import { draftPlan } from '../plan/draft.ts';
 import { partitionChain } from '../plan/partition/chain.ts';
+import { layerMs } from '../plan/profile/times.ts';
 import type { Profile } from '../plan/profile/types.ts';
 import { placeSchedule, placeStages } from '../plan/schedules/index.ts';
 import { parseSchedule } from '../plan/schedules/text.ts';
@@ -118,7 +119,7 @@ function cutByProfile(config: SettledConfig, { profile, ...laid }: Laid & { read
 	const limitBytes = p.memory_bytes / chunksOf(p);
 	const memory = p.memory_bytes > 0 ? { memory: { layerBytes: layerBytes(config, laid.trace), limitBytes } } : {};
 	const replicas = stages.map(({ rank }) => replicasOf(p)[rank]!);
-	const cuts = partitionChain({ layerMs: layerMs(profile), stages: stages.length, replicas, ...memory })
+	const cuts = partitionChain({ layerMs: layerMs(profile.backbones[0]!), stages: stages.length, replicas, ...memory })
 		.stages.slice(1)
 		.map((s) => s.from);
 	return compiledRun(config, { ...laid, cuts, planned: planOfCuts(config, profile, cuts) });
@@ -142,7 +143,7 @@ function compiledRun(
 		hyperSize: adamwHyperSize,
 	});
 	verifyProgram(compiled.program, p.memory_bytes > 0 ? { memoryBytes: p.memory_bytes } : {});
-	const ms = planned ? layerMs(planned.profile) : new Array<number>(layers.length).fill(0);
+	const ms = planned ? layerMs(planned.profile.backbones[0]!) : new Array<number>(layers.length).fill(0);
 	const stages = stageRanges(layers.length, cuts).map(([from, to]) => ({
 		layers: layers.slice(from, to).map((l) => l.name),
 		ms: ms.slice(from, to).reduce((a, b) => a + b, 0),
@@ -192,11 +193,6 @@ export function planOfCuts(config: SessionConfig, profile: Profile, cuts: readon
 		recompute: p.activation_checkpointing === 'full',
 	});
 	return { profile, cluster, plan: simulatePlan(draft, profile, cluster, 0).plan };
-}
-
-/** Forward and backward of each layer at the profile's largest batch size, ms. */
-function layerMs({ backbones }: Profile): number[] {
-	return backbones[0]!.layers.map((l) => l.forwardMs.at(-1)! + l.backwardInputMs.at(-1)! + l.backwardWeightMs.at(-1)!);
 }
 
 /** Bytes of every layer: parameters with gradients and moments, saved values, and what its forward needs besides. */

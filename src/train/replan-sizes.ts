@@ -10,7 +10,7 @@ import type { Program } from '../program/types.ts';
 import type { PlacedParameter } from './parameters.ts';
 import { planOfCuts, planTraining } from './plan.ts';
 import type { Planned } from './planned.ts';
-import { move, namesOf, numberedAsPlanned, type ReplanSetup, tracedSteps } from './replan.ts';
+import { namesOf, numberedAsPlanned, type ReplanSetup, takeOver, tracedSteps } from './replan.ts';
 import { conditioned, type SelfConditioning } from './self-conditioning.ts';
 import type { SessionConfig, TrainingSession } from './session.ts';
 
@@ -87,13 +87,7 @@ export function replanningSizes(first: TrainingSession, planned: Planned, setup:
 			const moved = result.after < result.before * (1 - least);
 			if (moved) {
 				const next = await setup.open(result.planned.plan.stages.slice(1).map(({ layers }) => layers[0]));
-				try {
-					move(current, next, moments);
-				} catch (error) {
-					await next.close();
-					throw error;
-				}
-				await current.close();
+				await takeOver(current, next, moments);
 				current = next;
 				byName = namesOf(next);
 			}

@@ -109,14 +109,7 @@ export function replanningSession(first: TrainingSession, planned: Planned, setu
 			const moved = promised < before * (1 - least);
 			if (moved) {
 				const next = await candidate.open();
-				try {
-					move(current, next, moments);
-					if (ahead) await next.begin?.(ahead);
-				} catch (error) {
-					await next.close();
-					throw error;
-				}
-				await current.close();
+				await takeOver(current, next, moments, ahead);
 				current = next;
 				byName = namesOf(next);
 			} else await candidate.discard?.();
@@ -126,6 +119,23 @@ export function replanningSession(first: TrainingSession, planned: Planned, setu
 		close: () => current.close(),
 	};
 	return session;
+}
+
+/** A run goes on in `next`, which is closed when it cannot, with the values of `current`, which is closed when it does; `ahead`: frozen work that stands in `current`. */
+export async function takeOver(
+	current: TrainingSession,
+	next: TrainingSession,
+	moments: number,
+	ahead?: Parameters<TrainingSession['step']>[3],
+): Promise<void> {
+	try {
+		move(current, next, moments);
+		if (ahead) await next.begin?.(ahead);
+	} catch (error) {
+		await next.close();
+		throw error;
+	}
+	await current.close();
 }
 
 /** A session's parameters by name. */
@@ -144,7 +154,7 @@ export function numberedAsPlanned({ devices }: Timeline, { stages }: Plan): Time
 }
 
 /** Copies every parameter's values and moments, to every replica. */
-export function move(from: TrainingSession, to: TrainingSession, moments: number): void {
+function move(from: TrainingSession, to: TrainingSession, moments: number): void {
 	const sources = namesOf(from);
 	const roles = ['parameter' as const, ...Array.from({ length: moments }, (_, moment) => ({ moment }))];
 	for (const target of to.parameters) {

@@ -1,4 +1,5 @@
 /** @file Time of a layer at any batch: linear between the batch sizes of the profile, proportional outside them. */
+import type { Backbone } from './types.ts';
 
 /** `ms[i]` is the time at `batchSizes[i]` samples (ascending); the time at `batch` samples, 0 at 0. */
 export function timeAt(batchSizes: readonly number[], ms: readonly number[], batch: number): number {
@@ -9,4 +10,9 @@ export function timeAt(batchSizes: readonly number[], ms: readonly number[], bat
 	while (batchSizes[above]! < batch) above++;
 	const [low, high] = [batchSizes[above - 1]!, batchSizes[above]!];
 	return ms[above - 1]! + ((ms[above]! - ms[above - 1]!) * (batch - low)) / (high - low);
+}
+
+/** Forward and backward of each layer at the profile's largest batch size, ms. */
+export function layerMs({ layers }: Pick<Backbone, 'layers'>): number[] {
+	return layers.map((l) => l.forwardMs.at(-1)! + l.backwardInputMs.at(-1)! + l.backwardWeightMs.at(-1)!);
 }

@@ -1,6 +1,7 @@
 /** @file What each step of a cascade is fed: its batch, its texts encoded beside the step or, in a filled run, by the devices within the step before. */
 import type { Tensor } from '../../core/tensor.ts';
 import type { TrainConfig } from '../config.ts';
+import { keptBatches } from '../data/kept-batches.ts';
 import type { Loader } from '../data/loader.ts';
 import type { HostBatch } from '../filled/parts.ts';
 import type { FrozenText } from '../frozen.ts';
@@ -33,19 +34,7 @@ export function filledFeeds(
 	give: (step: number, batch: HostBatch) => Record<string, Tensor>,
 ): Required<CascadeStepFeeds> {
 	const drop = captionDropper(config);
-	const loaded = new Map<number, ReturnType<Loader['batchAt']>>();
-	/** Each batch is asked for twice, ahead and in its turn. */
-	const batchAt = (step: number) => {
-		let batch = loaded.get(step);
-		if (!batch) {
-			batch = loader.batchAt(step);
-			// A failed load is thrown to who asks for it.
-			batch.catch(() => {});
-			loaded.set(step, batch);
-			loaded.delete(step - 2);
-		}
-		return batch;
-	};
+	const batchAt = keptBatches(loader);
 	return {
 		ahead: async (step) => {
 			const { images, captions } = await batchAt(step);

@@ -8,6 +8,7 @@ import type { Cluster } from '../../plan/cluster/types.ts';
 import { draftPlan } from '../../plan/draft.ts';
 import { partitionChain } from '../../plan/partition/chain.ts';
 import type { PipelineTimeline } from '../../plan/pipeline/types.ts';
+import { layerMs } from '../../plan/profile/times.ts';
 import type { Profile } from '../../plan/profile/types.ts';
 import { placeSchedule } from '../../plan/schedules/index.ts';
 import { searchPlan } from '../../plan/search/index.ts';
@@ -140,9 +141,12 @@ function searched(config: SessionConfig, profile: Profile, cluster: Cluster, kep
 	} as const;
 	if (!p.replicas && !kept) return searchPlan(profile, cluster, t.batch_size, { stages: p.pipeline_stages, baselines: false, ...fixed });
 	const replicas = replicasOf(p);
-	const byTime = profile.backbones.map(({ layers }, b) => {
-		const layerMs = layers.map((l) => l.forwardMs.at(-1)! + l.backwardInputMs.at(-1)! + l.backwardWeightMs.at(-1)!);
-		const { stages } = partitionChain({ layerMs, stages: p.pipeline_stages, replicas: b === 0 ? replicas : [...replicas].reverse() });
+	const byTime = profile.backbones.map((backbone, b) => {
+		const { stages } = partitionChain({
+			layerMs: layerMs(backbone),
+			stages: p.pipeline_stages,
+			replicas: b === 0 ? replicas : [...replicas].reverse(),
+		});
 		return stages.slice(1).map(({ from }) => from);
 	});
 	const cuts = kept ? backboneNames.map((name) => kept[name]) : byTime;

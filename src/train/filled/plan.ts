@@ -9,7 +9,7 @@ import { componentOrder } from '../../plan/fill/order.ts';
 import type { FillItem } from '../../plan/fill/types.ts';
 import { partitionChain } from '../../plan/partition/chain.ts';
 import type { PipelineTimeline } from '../../plan/pipeline/types.ts';
-import { timeAt } from '../../plan/profile/times.ts';
+import { layerMs, timeAt } from '../../plan/profile/times.ts';
 import type { Profile } from '../../plan/profile/types.ts';
 import { placeStages } from '../../plan/schedules/index.ts';
 import { searchPlan } from '../../plan/search/index.ts';
@@ -176,9 +176,9 @@ function laidOut(
 	if (!p.replicas && !wanted && chunksOf(p) <= 2)
 		return searchPlan(profile, cluster, t.batch_size, { stages: stageCount(p), baselines: false, ...fixed });
 	const { stages } = placeStages(p.pipeline_schedule, placeOptionsOf(config), 'parallel.pipeline_schedule');
-	const layerMs = profile.backbones[0]!.layers.map((l) => l.forwardMs.at(-1)! + l.backwardInputMs.at(-1)! + l.backwardWeightMs.at(-1)!);
 	const replicas = replicasOf(p);
-	const balanced = () => partitionChain({ layerMs, stages: stages.length, replicas: stages.map(({ rank }) => replicas[rank]!) });
+	const balanced = () =>
+		partitionChain({ layerMs: layerMs(profile.backbones[0]!), stages: stages.length, replicas: stages.map(({ rank }) => replicas[rank]!) });
 	const cuts =
 		wanted ??
 		balanced()
